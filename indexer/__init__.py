@@ -1,0 +1,1 @@
+"""Pixels and text → vectors and rows on disk → nearest neighbours."""

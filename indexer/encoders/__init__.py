@@ -1,0 +1,1 @@
+"""Models that map pictures and text into one vector space."""

@@ -1,0 +1,97 @@
+"""Every error that Kallos raises on purpose.
+
+Each class has a `code`, which never changes once released: clients branch on it, people read the message.
+A message names the offending value and what was expected instead.
+"""
+
+from typing import ClassVar
+
+
+class KallosError(Exception):
+    """Something that a person can understand and usually mend."""
+
+    code: ClassVar[str] = "internal_error"
+
+
+class InvalidInputError(KallosError):
+    """The request itself is wrong; sending it again changes nothing."""
+
+    code = "invalid_input"
+
+
+class InvalidQueryError(InvalidInputError):
+    code = "invalid_query"
+
+
+class InvalidFilterError(InvalidInputError):
+    code = "invalid_filter"
+
+
+class InvalidAxisError(InvalidInputError):
+    """An axis cannot be fitted from what was given."""
+
+    code = "invalid_axis"
+
+
+class InvalidCursorError(InvalidInputError):
+    """A cursor that is damaged, or that belongs to another request."""
+
+    code = "invalid_cursor"
+
+
+class UnreadableImageError(InvalidInputError):
+    """A picture that cannot be used. `reason` is one of the words in `indexer.images.REASONS`."""
+
+    code = "unreadable_image"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NotFoundError(KallosError):
+    code = "not_found"
+
+
+class UnknownAxisError(NotFoundError):
+    code = "unknown_axis"
+
+
+class UnknownModelError(NotFoundError):
+    code = "unknown_model"
+
+
+class ConflictError(KallosError):
+    """The request is fine, the present state forbids it."""
+
+    code = "conflict"
+
+
+class ModelMismatchError(ConflictError):
+    """A collection belongs to one model; vectors of another model would be compared with nonsense."""
+
+    code = "model_mismatch"
+
+
+class BusyError(ConflictError):
+    """Another process is writing to the data directory."""
+
+    code = "busy"
+
+
+class UnavailableError(KallosError):
+    """A part that the request needs is not installed or not running."""
+
+    code = "unavailable"
+
+
+class StoreError(KallosError):
+    """The data directory cannot be read or written."""
+
+    code = "store_error"
+
+
+class CorruptStoreError(StoreError):
+    """Stored bytes fail their checksum or contradict each other; `kallos verify` says where."""
+
+    code = "corrupt_store"

@@ -1,0 +1,74 @@
+"""The values that pass between the parts of the indexer.
+
+Dimension key   N pictures, D embedding, H height, W width
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NewType
+
+from jaxtyping import UInt8
+from numpy import ndarray
+
+ImageId = NewType("ImageId", int)
+"""Stable for the life of a picture, never used again after its deletion. Starts at 1."""
+
+Slot = NewType("Slot", int)
+"""A row of `vectors.f16`. An updated picture keeps its id and moves to a new slot."""
+
+JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSONValue"]
+Metadata = Mapping[str, JSONValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture: upright, sRGB, alpha composited on white.
+
+    `pixels` may be smaller than the original, never smaller than `indexer.images.WORKING_SIDE` on its
+    longer side unless the original is. `width` and `height` are those of the original, upright.
+    """
+
+    pixels: UInt8[ndarray, "h w 3"]
+    width: int
+    height: int
+    format: str  # what the bytes are, in lower case: "jpeg", "png", … never what the name claims
+    sha256: str  # of the encoded bytes
+    metadata: Metadata = field(default_factory=dict)  # from EXIF and XMP; see `indexer.exif`
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """Everything that is stored about a picture beside its vector.
+
+    `uri` identifies it within a collection: an absolute path, a URL, `shard.tar#member`, or `upload:SHA256`.
+    `size` is in bytes and `mtime_ns` as the file system gives it; (0, 0) where there is no file.
+    `taken_at` is in seconds since 1970; a local time without a zone counts as UTC. None: not known.
+    """
+
+    uri: str
+    sha256: str
+    size: int
+    mtime_ns: int
+    width: int
+    height: int
+    format: str
+    taken_at: float | None
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """A stored picture. `added_at` is in seconds since 1970."""
+
+    id: ImageId
+    slot: Slot
+    uri: str
+    sha256: str
+    size: int
+    mtime_ns: int
+    width: int
+    height: int
+    format: str
+    taken_at: float | None
+    added_at: float
+    metadata: Metadata

@@ -1,0 +1,1 @@
+"""A query and candidates → an ordered list."""
