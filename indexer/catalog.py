@@ -1,0 +1,211 @@
+"""Image rows of one collection: every statement about table `image` and `tombstone` is here."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from indexer.database import Connection
+from indexer.errors import NotFoundError
+from indexer.filters import COLUMNS, Filter, to_sql
+from indexer.types import ImageId, ImageRow, JSONValue, Metadata, NewImage, Slot
+
+SELECT = (
+    "SELECT id, slot, uri, sha256, size, mtime_ns, width, height, format, taken_at, added_at, metadata"
+    " FROM image WHERE collection = ?1 AND "
+)
+# json_each binds one parameter however many values there are.
+BY_SLOT = SELECT + "slot IN (SELECT value FROM json_each(?2))"
+BY_ID = SELECT + "id IN (SELECT value FROM json_each(?2))"
+BY_SHA256 = SELECT + "sha256 IN (SELECT value FROM json_each(?2)) ORDER BY id"
+AFTER_ID = SELECT + "id > ?2 ORDER BY id LIMIT ?3"
+UPSERT = """
+    INSERT INTO image (collection, slot, uri, sha256, size, mtime_ns, width, height, format, taken_at,
+                       added_at, metadata)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (collection, uri) DO UPDATE SET
+        slot = excluded.slot, sha256 = excluded.sha256, size = excluded.size,
+        mtime_ns = excluded.mtime_ns, width = excluded.width, height = excluded.height,
+        format = excluded.format, taken_at = excluded.taken_at, metadata = excluded.metadata
+    RETURNING id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What tells whether a file has changed since it was indexed."""
+
+    id: ImageId
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+class Catalog:
+    """Statements, not transactions: each method runs on a connection that its caller holds."""
+
+    def __init__(self, collection: str) -> None:
+        self._collection = collection
+
+    def upsert(
+        self, connection: Connection, images: Sequence[NewImage], first_slot: int, generation: int
+    ) -> list[ImageId]:
+        """Rows for `images` in slots from `first_slot`; the slots that they leave become tombstones."""
+        self._bury(
+            connection, generation, "uri IN (SELECT value FROM json_each(?))", [new.uri for new in images]
+        )
+        now = time.time()
+        ids: list[ImageId] = []
+        for slot, image in enumerate(images, start=first_slot):
+            (image_id,) = connection.execute(
+                UPSERT,
+                (
+                    *(self._collection, slot, image.uri, image.sha256, image.size, image.mtime_ns),
+                    *(image.width, image.height, image.format, image.taken_at, now),
+                    json.dumps(dict(image.metadata), ensure_ascii=False),
+                ),
+            ).fetchone()
+            ids.append(ImageId(image_id))
+        return ids
+
+    def bury_slots(self, connection: Connection, slots: Iterable[int], generation: int) -> None:
+        """Tombstones for slots that never had a row of their own."""
+        connection.executemany(
+            "INSERT INTO tombstone (collection, slot, generation) VALUES (?, ?, ?)",
+            ((self._collection, slot, generation) for slot in slots),
+        )
+
+    def delete(self, connection: Connection, ids: Sequence[int], generation: int) -> list[ImageId]:
+        """Remove rows; the ids that existed, rising."""
+        rows = connection.execute(
+            "SELECT id FROM image WHERE collection = ? AND id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            (self._collection, json.dumps([int(i) for i in ids])),
+        ).fetchall()
+        found = [ImageId(row[0]) for row in rows]
+        self._bury(connection, generation, "id IN (SELECT value FROM json_each(?))", found)
+        connection.execute(
+            "DELETE FROM image WHERE collection = ? AND id IN (SELECT value FROM json_each(?))",
+            (self._collection, json.dumps(found)),
+        )
+        return found
+
+    def touch(self, connection: Connection, image_id: int, uri: str, size: int, mtime_ns: int) -> None:
+        connection.execute(
+            "UPDATE image SET uri = ?, size = ?, mtime_ns = ? WHERE collection = ? AND id = ?",
+            (uri, size, mtime_ns, self._collection, image_id),
+        )
+
+    def set_metadata(self, connection: Connection, image_id: int, metadata: Metadata) -> None:
+        connection.execute(
+            "UPDATE image SET metadata = ? WHERE collection = ? AND id = ?",
+            (json.dumps(dict(metadata), ensure_ascii=False), self._collection, image_id),
+        )
+
+    def set_taken_at(self, connection: Connection, image_id: int, taken_at: float | None) -> None:
+        connection.execute(
+            "UPDATE image SET taken_at = ? WHERE collection = ? AND id = ?",
+            (taken_at, self._collection, image_id),
+        )
+
+    def known(self, connection: Connection) -> dict[str, Known]:
+        rows = connection.execute(
+            "SELECT uri, id, size, mtime_ns, sha256 FROM image WHERE collection = ?", (self._collection,)
+        )
+        return {uri: Known(ImageId(i), size, mtime_ns, sha256) for uri, i, size, mtime_ns, sha256 in rows}
+
+    def by_slots(self, connection: Connection, slots: Sequence[int]) -> list[ImageRow]:
+        """In the order of `slots`; a slot whose picture is gone is left out."""
+        rows = connection.execute(BY_SLOT, (self._collection, json.dumps([int(s) for s in slots])))
+        found = {row.slot: row for row in map(_row, rows)}
+        return [found[Slot(int(slot))] for slot in slots if int(slot) in found]
+
+    def by_ids(self, connection: Connection, ids: Sequence[int]) -> list[ImageRow]:
+        """In the order of `ids`. NotFoundError names the first that is absent."""
+        rows = connection.execute(BY_ID, (self._collection, json.dumps([int(i) for i in ids])))
+        found = {row.id: row for row in map(_row, rows)}
+        for image_id in ids:
+            if image_id not in found:
+                raise NotFoundError(f"no image with id {image_id}")
+        return [found[ImageId(image_id)] for image_id in ids]
+
+    def by_sha256(self, connection: Connection, digests: Sequence[str]) -> dict[str, list[ImageRow]]:
+        rows = connection.execute(BY_SHA256, (self._collection, json.dumps(list(digests))))
+        found: dict[str, list[ImageRow]] = {}
+        for row in map(_row, rows):
+            found.setdefault(row.sha256, []).append(row)
+        return found
+
+    def after_id(self, connection: Connection, image_id: int, limit: int) -> list[ImageRow]:
+        return [_row(row) for row in connection.execute(AFTER_ID, (self._collection, image_id, limit))]
+
+    def slots_where(self, connection: Connection, condition: Filter) -> list[int]:
+        sql, values = to_sql(condition)
+        statement = "SELECT slot FROM image WHERE collection = ? AND " + sql  # noqa: S608 - constants only
+        return [slot for (slot,) in connection.execute(statement, [self._collection, *values])]
+
+    def ids_where(self, connection: Connection, condition: Filter) -> list[int]:
+        sql, values = to_sql(condition)
+        statement = "SELECT id FROM image WHERE collection = ? AND " + sql  # noqa: S608 - constants only
+        return [image_id for (image_id,) in connection.execute(statement, [self._collection, *values])]
+
+    def numbers(self, connection: Connection, field: str) -> Iterator[tuple[int, float]]:
+        """(slot, value) of every picture that has a number in `field`: a column, or a key of the metadata."""
+        if field in COLUMNS:
+            sql = (
+                f"SELECT slot, {field} FROM image"  # noqa: S608 - one of COLUMNS
+                f" WHERE collection = ?1 AND typeof({field}) IN ('integer', 'real')"
+            )
+            yield from connection.execute(sql, (self._collection,))
+            return
+        path = "$" + "".join(f'."{step}"' for step in field.replace('"', "").split("."))
+        yield from connection.execute(
+            "SELECT slot, json_extract(metadata, ?2) FROM image"
+            " WHERE collection = ?1 AND json_type(metadata, ?2) IN ('integer', 'real')",
+            (self._collection, path),
+        )
+
+    def tombstones(self, connection: Connection, *, after: int, until: int) -> list[int]:
+        """Slots buried by generations in (after, until]."""
+        rows = connection.execute(
+            "SELECT slot FROM tombstone WHERE collection = ? AND generation > ? AND generation <= ?",
+            (self._collection, after, until),
+        )
+        return [slot for (slot,) in rows]
+
+    def _bury(
+        self, connection: Connection, generation: int, condition: str, values: Sequence[str | int]
+    ) -> None:
+        connection.execute(
+            "INSERT INTO tombstone (collection, slot, generation)"  # noqa: S608 - constants only
+            f" SELECT collection, slot, ? FROM image WHERE collection = ? AND {condition}",
+            (generation, self._collection, json.dumps(list(values))),
+        )
+
+
+def _row(row: tuple[object, ...]) -> ImageRow:
+    id_, slot, uri, sha256, size, mtime_ns, width, height, format_, taken_at, added_at, metadata = row
+    stored: dict[str, JSONValue] = json.loads(str(metadata))
+    return ImageRow(
+        id=ImageId(_int(id_)),
+        slot=Slot(_int(slot)),
+        uri=str(uri),
+        sha256=str(sha256),
+        size=_int(size),
+        mtime_ns=_int(mtime_ns),
+        width=_int(width),
+        height=_int(height),
+        format=str(format_),
+        taken_at=None if taken_at is None else _float(taken_at),
+        added_at=_float(added_at),
+        metadata=stored,
+    )
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+def _float(value: object) -> float:
+    assert isinstance(value, int | float)
+    return float(value)

@@ -1,0 +1,159 @@
+"""DATA_DIR/kallos.sqlite: the truth about images, axes and jobs. The only importer of sqlite3."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from indexer.errors import CorruptStoreError, StoreError
+
+Connection = sqlite3.Connection
+BUSY_TIMEOUT_S = 30.0
+
+# Append only. Entry n takes a database from version n to n + 1, kept in PRAGMA user_version.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE collection (
+        name TEXT PRIMARY KEY,
+        model_id TEXT NOT NULL,
+        dim INTEGER NOT NULL,
+        slots INTEGER NOT NULL DEFAULT 0,       -- published rows of vectors.f16
+        generation INTEGER NOT NULL DEFAULT 0,  -- grows with every change
+        created_at REAL NOT NULL
+    );
+    CREATE TABLE image (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again after a deletion
+        collection TEXT NOT NULL REFERENCES collection (name),
+        slot INTEGER NOT NULL,
+        uri TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL,
+        format TEXT NOT NULL,
+        taken_at REAL,
+        added_at REAL NOT NULL,
+        metadata TEXT NOT NULL DEFAULT '{}',
+        UNIQUE (collection, slot),
+        UNIQUE (collection, uri)
+    );
+    CREATE INDEX image_sha256 ON image (collection, sha256);
+    CREATE TABLE tombstone (
+        collection TEXT NOT NULL REFERENCES collection (name),
+        slot INTEGER NOT NULL,
+        generation INTEGER NOT NULL,
+        PRIMARY KEY (collection, slot)
+    ) WITHOUT ROWID;
+    CREATE INDEX tombstone_generation ON tombstone (collection, generation);
+    CREATE TABLE axis (
+        collection TEXT NOT NULL REFERENCES collection (name),
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        method TEXT NOT NULL,
+        model_id TEXT NOT NULL,
+        vector BLOB,
+        card TEXT NOT NULL,
+        params TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        PRIMARY KEY (collection, name, version)
+    );
+    CREATE TABLE job (
+        id TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,
+        state TEXT NOT NULL,
+        params TEXT NOT NULL,
+        progress TEXT NOT NULL DEFAULT '{}',
+        result TEXT,
+        error TEXT,
+        created_at REAL NOT NULL,
+        started_at REAL,
+        finished_at REAL
+    );
+    """,
+)
+
+
+class Database:
+    """One connection for each thread; writers take turns. SQLite's own errors never leave this class."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._writing = threading.RLock()
+        with self.write() as connection:
+            self._migrate(connection)
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A connection whose reads all see one state of the database."""
+        with self._translated():
+            connection = self._connection()
+            if connection.in_transaction:  # inside `write` of the same thread
+                yield connection
+                return
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("COMMIT")
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it is on disk when the block ends, or, if it raises, none."""
+        with self._translated(), self._writing:
+            connection = self._connection()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+            self._local = threading.local()
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            # Used by the thread that made it; closed by whoever closes the database.
+            connection = sqlite3.connect(
+                self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives power loss
+            connection.execute("PRAGMA foreign_keys = ON")
+            self._local.connection = connection
+            with self._lock:
+                self._all.append(connection)
+        return connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            text = str(error)
+            if "malformed" in text or "not a database" in text or "corrupt" in text:
+                raise CorruptStoreError(f"{self.path} is damaged: {text}") from error
+            raise StoreError(f"cannot use {self.path}: {text}") from error
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise StoreError(
+                f"{self.path} has schema {version}, this Kallos knows {len(MIGRATIONS)}: install a newer one"
+            )
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            for statement in script.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")

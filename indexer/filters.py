@@ -1,0 +1,236 @@
+"""The filter language: JSON → a checked tree → one SQL condition.
+
+    {"must": [C, …], "should": [C, …], "must_not": [C, …]}     all of, at least one of, none of
+    {"match": {"format": "jpeg"}}  {"match": {"tags": ["sea", "boat"]}}     equals, or contains one of
+    {"range": {"taken_at": {"gte": "2020-01-01", "lt": "2021-01-01"}}}      gt, gte, lt, lte
+    {"exists": "caption"}
+
+Groups nest, and a bare condition is a filter. A field is a column (`COLUMNS`) or a key of the metadata; dots
+lead into nested objects. A picture without the field matches none of match, range and exists.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from indexer.errors import InvalidFilterError
+
+TIMES = frozenset({"taken_at", "added_at"})
+NUMBERS = frozenset({"id", "width", "height", "size"})
+TEXTS = frozenset({"uri", "sha256", "format"})
+COLUMNS = TIMES | NUMBERS | TEXTS
+
+DEEPEST = 8
+MOST_CONDITIONS = 256
+MOST_VALUES = 1000
+OPERATORS: Mapping[str, str] = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+Scalar = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    field: str
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """`bounds` holds (operator of SQL, value); values are of one kind: numbers, or texts."""
+
+    field: str
+    bounds: tuple[tuple[str, float | str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    must: tuple["Filter", ...]
+    should: tuple["Filter", ...]
+    must_not: tuple["Filter", ...]
+
+
+Filter = Group | Match | Range | Exists
+
+
+def parse_filter(document: object) -> Filter:
+    """Check a filter as it came from JSON. InvalidFilterError says where it is wrong, and how."""
+    return _Parser().parse(document, "filter", 0)
+
+
+def to_sql(condition: Filter) -> tuple[str, list[object]]:
+    """A condition over table `image`, and the values to bind: no text of it comes from a request."""
+    match condition:
+        case Group():
+            return _group_sql(condition)
+        case Match():
+            return _match_sql(condition)
+        case Range():
+            return _range_sql(condition)
+        case Exists():
+            if condition.field in COLUMNS:
+                return f"({condition.field} IS NOT NULL)", []
+            return "(coalesce(json_type(metadata, ?), 'null') <> 'null')", [_path(condition.field)]
+
+
+def _group_sql(group: Group) -> tuple[str, list[object]]:
+    clauses: list[str] = []
+    values: list[object] = []
+    for parts, joined, form in (
+        (group.must, " AND ", "({})"),
+        (group.should, " OR ", "({})"),
+        (group.must_not, " OR ", "NOT ({})"),
+    ):
+        if parts:
+            compiled = [to_sql(part) for part in parts]
+            clauses.append(form.format(joined.join(sql for sql, _ in compiled)))
+            values += [value for _, bound in compiled for value in bound]
+    return "(" + (" AND ".join(clauses) or "1") + ")", values
+
+
+def _match_sql(match: Match) -> tuple[str, list[object]]:
+    if match.field in COLUMNS:
+        # IFNULL: in SQL an unknown is neither true nor false, and NOT of it neither; here it is false.
+        return f"ifnull({match.field} IN (SELECT value FROM json_each(?)), 0)", [json.dumps(match.values)]
+    # json_each walks a list, and takes a single value for a list of one. Comparing types as well keeps
+    # true apart from 1 and "1".
+    return (
+        "EXISTS (SELECT 1 FROM json_each(metadata, ?) AS have JOIN json_each(?) AS want"
+        " ON have.value = want.value AND (have.type = want.type"
+        " OR (have.type IN ('integer', 'real') AND want.type IN ('integer', 'real'))))",
+        [_path(match.field), json.dumps(match.values)],
+    )
+
+
+def _range_sql(span: Range) -> tuple[str, list[object]]:
+    if span.field in COLUMNS:
+        bounds = " AND ".join(f"{span.field} {operator} ?" for operator, _ in span.bounds)
+        return f"ifnull({bounds}, 0)", [value for _, value in span.bounds]
+    kinds = "('text')" if isinstance(span.bounds[0][1], str) else "('integer', 'real')"
+    clauses = [f"coalesce(json_type(metadata, ?), 'null') IN {kinds}"]
+    values: list[object] = [_path(span.field)]
+    for operator, value in span.bounds:
+        clauses.append(f"json_extract(metadata, ?) {operator} ?")
+        values += [_path(span.field), value]
+    return f"({' AND '.join(clauses)})", values
+
+
+def _path(field: str) -> str:
+    return "$" + "".join(f'."{step}"' for step in field.split("."))
+
+
+class _Parser:
+    def __init__(self) -> None:
+        self._conditions = 0
+
+    def parse(self, document: object, where: str, depth: int) -> Filter:
+        if not isinstance(document, dict) or not document:
+            raise _wrong(where, document, "an object with must, should, must_not, match, range or exists")
+        if depth > DEEPEST:
+            raise InvalidFilterError(f"{where}: nested deeper than {DEEPEST} levels")
+        self._conditions += 1
+        if self._conditions > MOST_CONDITIONS:
+            raise InvalidFilterError(f"{where}: more than {MOST_CONDITIONS} conditions")
+        if document.keys() <= {"must", "should", "must_not"}:
+            return Group(
+                *(self._list(document, name, where, depth) for name in ("must", "should", "must_not"))
+            )
+        if len(document) > 1:
+            raise InvalidFilterError(
+                f"{where}: {', '.join(sorted(map(str, document)))} stand in one object: "
+                "give each its own, inside must, should or must_not"
+            )
+        ((kind, body),) = document.items()
+        readers: dict[str, Callable[[object, str], Filter]] = {
+            "match": _match,
+            "range": _range,
+            "exists": lambda name, place: Exists(_field(name, place)),
+        }
+        if kind not in readers:
+            raise _wrong(where, kind, "must, should, must_not, match, range or exists")
+        return readers[kind](body, f"{where}.{kind}")
+
+    def _list(self, document: dict[str, Any], name: str, where: str, depth: int) -> tuple[Filter, ...]:
+        parts = document.get(name, [])
+        if not isinstance(parts, list):
+            raise _wrong(f"{where}.{name}", parts, "a list of conditions")
+        if name in document and name == "should" and not parts:
+            raise InvalidFilterError(f"{where}.should: an empty list can never match: leave it out")
+        return tuple(self.parse(part, f"{where}.{name}[{i}]", depth + 1) for i, part in enumerate(parts))
+
+
+def _match(body: object, where: str) -> Match:
+    field, value = _one_field(body, where, "a value or a list of values")
+    values = value if isinstance(value, list) else [value]
+    if not 1 <= len(values) <= MOST_VALUES:
+        raise InvalidFilterError(f"{where}.{field}: expected 1 to {MOST_VALUES} values, got {len(values)}")
+    for one in values:
+        if not isinstance(one, str | int | float) or one != one:  # NaN is not equal to itself
+            raise _wrong(f"{where}.{field}", one, "a text, a number, true or false")
+    if field in TIMES:
+        raise InvalidFilterError(f"{where}.{field}: a time is matched with range")
+    return Match(field, tuple(values))
+
+
+def _range(body: object, where: str) -> Range:
+    field, bounds = _one_field(body, where, "an object with gt, gte, lt or lte")
+    place = f"{where}.{field}"
+    if not isinstance(bounds, dict) or not bounds or not bounds.keys() <= OPERATORS.keys():
+        raise _wrong(place, bounds, "an object with gt, gte, lt or lte")
+    read = _time_bound if field in TIMES else _bound
+    checked = tuple(read(name, value, f"{place}.{name}") for name, value in bounds.items())
+    if len({isinstance(value, str) for _, value in checked}) > 1:
+        raise InvalidFilterError(f"{place}: its bounds mix texts and numbers")
+    if field in NUMBERS and isinstance(checked[0][1], str):
+        raise _wrong(place, checked[0][1], "a number")
+    return Range(field, checked)
+
+
+def _bound(name: str, value: object, where: str) -> tuple[str, float | str]:
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value:
+        raise _wrong(where, value, "a number or a text")
+    return OPERATORS[name], value
+
+
+def _time_bound(name: str, value: object, where: str) -> tuple[str, float]:
+    """A date alone means its whole day: `lte` includes the day, `gt` begins after it."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:
+        return OPERATORS[name], float(value)
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or not isinstance(value, str):
+        raise _wrong(
+            where, value, "a date such as 2020-01-31, a date and time (ISO 8601), or seconds since 1970"
+        )
+    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if len(value) == len("2020-01-31") and name in ("lte", "gt"):
+        return ("<" if name == "lte" else ">="), (zoned + timedelta(days=1)).timestamp()
+    return OPERATORS[name], zoned.timestamp()
+
+
+def _one_field(body: object, where: str, expected: str) -> tuple[str, Any]:
+    if not isinstance(body, dict) or len(body) != 1:
+        raise _wrong(where, body, f"one field with {expected}")
+    ((field, value),) = body.items()
+    return _field(field, where), value
+
+
+def _field(name: object, where: str) -> str:
+    if not isinstance(name, str) or not 1 <= len(name) <= 200 or '"' in name or "\0" in name:
+        raise _wrong(where, name, "the name of a field: 1 to 200 characters, no quotes")
+    if any(not step for step in name.split(".")):
+        raise _wrong(where, name, "the name of a field without empty steps between its dots")
+    return name
+
+
+def _wrong(where: str, value: object, expected: str) -> InvalidFilterError:
+    shown = json.dumps(value, default=str, ensure_ascii=False)[:80]
+    return InvalidFilterError(f"{where}: got {shown}, expected {expected}")

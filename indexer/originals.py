@@ -1,0 +1,74 @@
+"""The encoded bytes of stored pictures, wherever they live.
+
+Local pictures stay where they are. Uploads and generated pictures are kept by content hash in
+DATA_DIR/originals/ab/abcdef….
+"""
+
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+from indexer.errors import NotFoundError
+from indexer.types import ImageRow
+
+UPLOAD = "upload:"
+
+
+def upload_uri(sha256: str) -> str:
+    return UPLOAD + sha256
+
+
+class OriginalStore:
+    """Content-addressed files; written once, fsynced before anything refers to them."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._root = data_dir / "originals"
+
+    def put(self, sha256: str, data: bytes) -> None:
+        path = self._path(sha256)
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def drop(self, sha256: str) -> None:
+        self._path(sha256).unlink(missing_ok=True)
+
+    def read(self, row: ImageRow, fetch: Callable[[str], bytes]) -> bytes:
+        """The original of `row`; NotFoundError when its file is gone, with what to do about it."""
+        if row.uri.startswith(("http://", "https://")):
+            return fetch(row.uri)
+        try:
+            if row.uri.startswith(UPLOAD):
+                return self._path(row.sha256).read_bytes()
+            shard, hash_sign, member = row.uri.rpartition("#")
+            if hash_sign and Path(shard).is_file():
+                return _member(Path(shard), member)
+            return Path(row.uri).read_bytes()
+        except (OSError, KeyError, tarfile.TarError) as error:
+            raise NotFoundError(
+                f"the file of image {row.id} cannot be read any more ({row.uri}); "
+                "index its folder again with --sync to follow moved and deleted files"
+            ) from error
+
+    def _path(self, sha256: str) -> Path:
+        return self._root / sha256[:2] / sha256
+
+
+def _member(shard: Path, name: str) -> bytes:
+    with tarfile.open(shard) as archive:
+        file = archive.extractfile(name)
+        if file is None:
+            raise KeyError(name)
+        return file.read()

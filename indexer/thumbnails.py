@@ -1,0 +1,38 @@
+"""Small JPEGs by the content hash of their original: DATA_DIR/thumbnails/ab/abcdef….jpg.
+
+They are a cache: losing one costs a decode, so nothing here is fsynced.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+
+class ThumbnailStore:
+    """Content-addressed files; writing is atomic, so a reader never sees half of one."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._root = data_dir / "thumbnails"
+
+    def path(self, sha256: str) -> Path:
+        return self._root / sha256[:2] / f"{sha256}.jpg"
+
+    def get(self, sha256: str) -> bytes | None:
+        try:
+            return self.path(sha256).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def put(self, sha256: str, make: Callable[[], bytes]) -> None:
+        """Store what `make` returns; does not call it when the thumbnail is there."""
+        path = self.path(sha256)
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
+        beside.write_bytes(make())
+        beside.replace(path)
+
+    def drop(self, sha256: str) -> None:
+        self.path(sha256).unlink(missing_ok=True)

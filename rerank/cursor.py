@@ -1,0 +1,59 @@
+"""Opaque page marks that stay true while others write.
+
+A cursor pins what the first page saw: pictures added later stay out of the following pages, and axis weights
+keep the scale that they had. Deleted pictures drop out. So no page repeats or skips a picture that was there
+all along.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from indexer.errors import InvalidCursorError
+
+TIE = 1e-6  # scores closer than this may swap places between two computations of the same product
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """`scales` holds (scale, offset) of each axis; `ties` the slots shown whose score is `score`."""
+
+    fingerprint: str
+    slots: int
+    shown: int
+    score: float | None
+    ties: tuple[int, ...]
+    scales: Mapping[str, tuple[float, float]]
+
+    def encode(self) -> str:
+        fields = [self.fingerprint, self.slots, self.shown, self.score, self.ties, self.scales]
+        return (
+            base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
+        )
+
+    @classmethod
+    def decode(cls, text: str, *, fingerprint: str) -> "Cursor":
+        """Read a cursor; InvalidCursorError when it is damaged or belongs to another request."""
+        try:
+            raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+            mark, slots, shown, score, ties, scales = json.loads(raw)
+            cursor = cls(
+                str(mark),
+                int(slots),
+                int(shown),
+                None if score is None else float(score),
+                tuple(int(slot) for slot in ties),
+                {str(name): (float(scale), float(offset)) for name, (scale, offset) in scales.items()},
+            )
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise InvalidCursorError("this cursor is damaged: send it back exactly as it came") from error
+        if cursor.fingerprint != fingerprint or cursor.slots < 0 or cursor.shown < 0:
+            raise InvalidCursorError("this cursor belongs to another request: keep everything else unchanged")
+        return cursor
+
+
+def fingerprint(*values: object) -> str:
+    """A short digest of whatever must not change between two pages."""
+    return hashlib.blake2b(repr(values).encode(), digest_size=9).hexdigest()

@@ -1,0 +1,103 @@
+"""Weighted parts → one query vector.
+
+Dimension key   P parts, D embedding
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from threading import Lock
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
+from indexer.errors import InvalidQueryError
+from indexer.images import Limits, decode
+from indexer.protocols import Encoder
+from indexer.view import View
+from rerank.types import IdPart, ImagePart, Part, TextPart, VectorPart
+
+SMALLEST_LENGTH = 1e-6  # of a weighted sum of unit vectors: below it the parts have cancelled
+LARGEST_WEIGHT = 1e3
+
+
+class QueryEncoder:
+    """Turns the parts of a query into unit vectors. Remembers recent texts: paging asks for them again."""
+
+    def __init__(self, encoder: Encoder, limits: Limits, *, remembered: int = 512) -> None:
+        self._encoder = encoder
+        self._limits = limits
+        self._remembered = remembered
+        self._texts: OrderedDict[str, Float32[ndarray, " d"]] = OrderedDict()
+        self._lock = Lock()
+
+    def encode(self, parts: Sequence[Part], view: View) -> Float32[ndarray, " d"]:
+        """The unit vector of `parts`: normalise(sum of weight · unit vector of the part).
+
+        Raises:
+            InvalidQueryError: A weight is not finite or no part has one; a text is blank; a vector has the
+                wrong length; or the parts cancel each other.
+            UnreadableImageError, NotFoundError: As named.
+        """
+        weight_P = np.array([_weight(part) for part in parts], np.float32)
+        vector_PD = np.stack([self._unit(part, view) for part in parts])
+        return unit(
+            weight_P @ vector_PD, "the parts of the query cancel each other: nothing is left to look for"
+        )
+
+    def _unit(self, part: Part, view: View) -> Float32[ndarray, " d"]:
+        match part:
+            case TextPart():
+                return self._text(part.text)
+            case ImagePart():
+                picture = decode(part.data, self._limits)
+                return self._encoder.encode_images([picture.pixels])[0]
+            case IdPart():
+                vector_1D = view.vectors_at([view.row(part.id).slot])
+                return unit(vector_1D[0], f"the stored vector of image {part.id} is zero")
+            case VectorPart():
+                return self._vector(part.vector_D)
+
+    def _text(self, text: str) -> Float32[ndarray, " d"]:
+        if not text.strip():
+            raise InvalidQueryError("the query text is blank: expected words")
+        return self._remember(text, lambda: self._encoder.encode_texts([text])[0])
+
+    def _remember(self, text: str, encode: Callable[[], Float32[ndarray, " d"]]) -> Float32[ndarray, " d"]:
+        with self._lock:
+            if text in self._texts:
+                self._texts.move_to_end(text)
+                return self._texts[text]
+        vector_D = encode()
+        with self._lock:
+            self._texts[text] = vector_D
+            while len(self._texts) > self._remembered:
+                self._texts.popitem(last=False)
+        return vector_D
+
+    def _vector(self, vector_D: Float32[ndarray, " d"]) -> Float32[ndarray, " d"]:
+        if vector_D.shape != (self._encoder.dim,):
+            wanted = f"{self._encoder.dim}, as {self._encoder.model_id} makes them"
+            raise InvalidQueryError(f"the query vector has {vector_D.size} numbers: expected {wanted}")
+        if not np.isfinite(vector_D).all():
+            raise InvalidQueryError("the query vector holds a number that is not finite")
+        return unit(vector_D, "the query vector is zero: it points nowhere")
+
+
+def unit(vector_D: Float32[ndarray, " d"], otherwise: str) -> Float32[ndarray, " d"]:
+    """`vector_D` at length 1; InvalidQueryError(otherwise) when it has no direction."""
+    # In float64: the square of a large float32 overflows.
+    length = float(np.linalg.norm(vector_D.astype(np.float64)))
+    if not length > SMALLEST_LENGTH:
+        raise InvalidQueryError(otherwise)
+    return (vector_D / length).astype(np.float32)
+
+
+def _weight(part: Part) -> float:
+    if not abs(part.weight) <= LARGEST_WEIGHT:  # also catches NaN
+        raise InvalidQueryError(
+            f"weight {part.weight} is out of range: expected -{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}"
+        )
+    if part.weight == 0:
+        raise InvalidQueryError("a part of the query has weight 0: leave it out, or give it a weight")
+    return part.weight

@@ -1,0 +1,106 @@
+"""What people ask, and what they get back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from jaxtyping import Float32
+from numpy import ndarray
+
+from indexer.filters import Filter
+from indexer.types import ImageId, ImageRow
+
+QUERY_TERM = "query"  # the name of the query's own contribution
+CandidateMode = Literal["exact", "top_k"]
+Order = Literal["desc", "asc"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    text: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """An encoded picture: the bytes of a JPEG, PNG, … file."""
+
+    data: bytes
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class IdPart:
+    """A stored picture. It is left out of the hits: who asks for more like it has it already."""
+
+    id: ImageId
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class VectorPart:
+    """An embedding made elsewhere with the same model; its length does not matter."""
+
+    vector_D: Float32[ndarray, " d"]
+    weight: float = 1.0
+
+
+Part = TextPart | ImagePart | IdPart | VectorPart
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """Weighted parts, axis weights, a filter. At least one part or one axis."""
+
+    parts: tuple[Part, ...] = ()
+    axes: Mapping[str, float] = field(default_factory=dict)
+    filter: Filter | None = None
+    recall: float = 0.95  # wanted share of the true best `limit`; 1.0 scans everything
+    limit: int = 10
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RankQuery:
+    """An axis, and which pictures to order: all, those of a filter, given ids, or a query's best matches."""
+
+    axis: str
+    parts: tuple[Part, ...] = ()
+    filter: Filter | None = None
+    ids: tuple[ImageId, ...] | None = None
+    order: Order = "desc"
+    candidates: int = 200  # how many of the query's best matches are ordered
+    limit: int = 10
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A picture in its place. `contributions` sum to `score`.
+
+    A search scores in units of the query's inner product; a ranking in standard deviations of the
+    collection. `score` is None for a picture that has no value on the axis: it stands last.
+    """
+
+    image: ImageRow
+    score: float | None
+    contributions: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Hits, best first, and how they were found.
+
+    `mode` is `exact` when every eligible picture was scored, and then `candidates` counts them; it is
+    `top_k` when only the `candidates` best by an approximate index or by a query were.
+    """
+
+    hits: list[Hit]
+    cursor: str | None
+    mode: CandidateMode
+    candidates: int
+    generation: int
+    images: int
+    model_id: str
+    timings_ms: Mapping[str, float]
+    warnings: tuple[str, ...] = ()

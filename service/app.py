@@ -1,0 +1,46 @@
+"""The application: services for its lifetime, routes, and one table of errors."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from threading import BoundedSemaphore
+
+from fastapi import FastAPI
+
+from service import errors
+from service.index_job import IndexWork
+from service.jobs import JobRunner
+from service.limits import BodyLimit
+from service.routes import axes, gallery, health, images, jobs, search
+from service.settings import Settings
+from service.wiring import open_services
+
+DESCRIPTION = """Find pictures by words or by example, and sort them by learned axes.
+
+Errors are `application/problem+json` (RFC 9457) with a stable `code`. Cursors are opaque and stay true while
+others write. Every search answer says what was searched, how, and how long each stage took.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Nothing is opened or loaded before the server starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services = open_services(settings, create=True)
+        runner = JobRunner(services.collection.database, {"index": IndexWork(services)})
+        runner.start()
+        app.state.services, app.state.jobs = services, runner
+        app.state.places = BoundedSemaphore(settings.max_concurrent)
+        try:
+            yield
+        finally:
+            runner.close()
+            services.close()
+
+    app = FastAPI(title="Kallos", version=version("kallos"), description=DESCRIPTION, lifespan=lifespan)
+    app.add_middleware(BodyLimit, most=settings.max_upload_bytes)
+    errors.install(app)
+    for module in (search, images, axes, jobs, health, gallery):
+        app.include_router(module.router)
+    return app

@@ -1,0 +1,1 @@
+"""The figures that the README quotes: each command measures, prints a table and writes JSON."""

@@ -1,0 +1,64 @@
+"""Pictures per second: end to end, and the encoder alone."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexer.collection import Collection
+from indexer.encoders.registry import load_encoder
+from indexer.errors import KallosError
+from indexer.images import Limits, decode
+from indexer.ingest import BATCH, Ingest
+from indexer.sources import SourceItem, open_source
+from indexer.thumbnails import ThumbnailStore
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Pictures per second on `cores` cores; `end_to_end` counts reading, decoding, thumbnails and writing."""
+
+    cores: int
+    pictures: int
+    encoder_alone: float
+    end_to_end: float
+
+
+@contextmanager
+def confined(cores: int) -> Iterator[None]:
+    """Run on the first `cores` cores only."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:cores])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def throughput(folder: Path, model: str, *, cores: int, most: int) -> Throughput:
+    """Measure both over the same pictures with the same number of cores, the encoder first."""
+    with confined(cores):
+        limits = Limits.from_memory(workers=cores)
+        encoder = load_encoder(model, device="cpu", threads=cores)
+        pixels = []
+        for item in open_source(str(folder), limits=limits, fetch=None).items():
+            if isinstance(item, SourceItem) and len(pixels) < most:
+                try:
+                    pixels.append(decode(item.read(), limits, name=item.uri).pixels)
+                except KallosError:
+                    continue
+        prepared = [encoder.prepare(picture) for picture in pixels]
+        encoder.encode_prepared(prepared[:BATCH])  # warm-up
+        started = time.perf_counter()
+        for start in range(0, len(prepared), BATCH):
+            encoder.encode_prepared(prepared[start : start + BATCH])
+        alone = len(prepared) / (time.perf_counter() - started)
+        with tempfile.TemporaryDirectory() as scratch:
+            collection = Collection.open(Path(scratch), model_id=encoder.model_id, dim=encoder.dim)
+            ingest = Ingest(collection, encoder, ThumbnailStore(Path(scratch)), limits, threads=cores)
+            report = ingest.run(open_source(str(folder), limits=limits, fetch=None))
+            collection.close()
+    return Throughput(cores, len(prepared), alone, report.indexed / report.seconds)

@@ -1,0 +1,101 @@
+"""`kallos bench …`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from indexer.encoders.registry import load_encoder
+from indexer.images import Limits
+from service.bench.ingest import throughput
+from service.bench.record import circumstances, write
+from service.bench.retrieval import Recall, encode_captioned, recall
+from service.cli.options import Json
+from service.cli.output import ERR, OUT, print_json
+from service.samples import find_samples
+
+app = typer.Typer(help="The figures that the README quotes.", no_args_is_help=True)
+
+RESULTS = Path("docs/benchmarks")
+LANGUAGES = ("en", "de", "fr", "es")
+
+Folder = Annotated[
+    Path | None, typer.Option("--folder", help="Captioned pictures; default: the sample gallery.")
+]
+ModelName = Annotated[str, typer.Option("--model", help="As in `kallos models list`.")]
+Samples = Annotated[Path, typer.Option("--samples", help="Where the sample pictures are kept.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the JSON files.")]
+
+
+@app.command()
+def retrieval(
+    folder: Folder = None,
+    model: ModelName = "builtin",
+    languages: Annotated[
+        list[str] | None, typer.Option("--language", help="Codes as in the sidecars.")
+    ] = None,
+    samples: Samples = Path(".cache/samples"),
+    out: Out = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Recall@1/5/10 and median rank of captions against their own pictures."""
+    source = folder or find_samples(samples).folder
+    limits = Limits.from_memory()
+    encoder = load_encoder(model)
+    captioned = encode_captioned(source, encoder, limits, lambda n: ERR.print(f"{n} pictures", end="\r"))
+    rows = {code: recall(captioned, encoder, code) for code in languages or LANGUAGES}
+    document = circumstances(model=encoder.model_id, data=source.name) | {
+        "chance": _chance(len(captioned.captions)),
+        "recall": {code: asdict(row) for code, row in rows.items()},
+    }
+    write(out / "retrieval.json", document)
+    if as_json:
+        print_json(document)
+    else:
+        OUT.print(_recall_table(rows))
+
+
+@app.command()
+def ingest(
+    folder: Folder = None,
+    model: ModelName = "builtin",
+    cores: Annotated[list[int] | None, typer.Option("--cores", help="Numbers of cores to measure.")] = None,
+    most: Annotated[int, typer.Option("--most", help="Pictures for the encoder alone.")] = 512,
+    samples: Samples = Path(".cache/samples"),
+    out: Out = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Pictures per second, end to end and encoder alone."""
+    source = folder or find_samples(samples).folder
+    rows = [throughput(source, model, cores=n, most=most) for n in cores or [1, 2]]
+    document = circumstances(model=model, data=source.name) | {"throughput": [asdict(row) for row in rows]}
+    write(out / "ingest.json", document)
+    if as_json:
+        print_json(document)
+        return
+    table = Table("cores", "encoder alone /s", "end to end /s", "share", box=None)
+    for row in rows:
+        share = f"{row.end_to_end / row.encoder_alone:.0%}"
+        table.add_row(str(row.cores), f"{row.encoder_alone:.1f}", f"{row.end_to_end:.1f}", share)
+    OUT.print(table)
+
+
+@app.command("all")
+def run_all(samples: Samples = Path(".cache/samples"), out: Out = RESULTS) -> None:
+    """Every benchmark, one after the other."""
+    retrieval(samples=samples, out=out)
+    ingest(samples=samples, out=out)
+
+
+def _recall_table(rows: dict[str, Recall]) -> Table:
+    table = Table("language", "captions", "R@1", "R@5", "R@10", "median rank", box=None)
+    for code, row in rows.items():
+        shares = [f"{share:.1f}" for share in (row.at_1, row.at_5, row.at_10)]
+        table.add_row(code, str(row.captions), *shares, f"{row.median_rank:g}")
+    return table
+
+
+def _chance(pictures: int) -> dict[str, Any]:
+    return {f"at_{k}": round(100.0 * min(k, pictures) / max(pictures, 1), 2) for k in (1, 5, 10)}

@@ -1,0 +1,61 @@
+"""What commands print: tables for people, one JSON document for programs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from indexer.contact_sheet import contact_sheet
+from indexer.images import thumbnail_of
+from rerank.types import Answer, Hit
+from service.schemas import SearchAnswer
+from service.wiring import Services
+
+OUT = Console(highlight=False, soft_wrap=True)
+ERR = Console(stderr=True, highlight=False)
+
+
+def print_json(document: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    OUT.out(json.dumps(document, ensure_ascii=False))
+
+
+def print_answer(answer: Answer, *, as_json: bool) -> None:
+    """Hits as a table with the share of each term, or the REST answer as JSON."""
+    if as_json:
+        print_json(SearchAnswer.of(answer).model_dump(mode="json"))
+        return
+    for warning in answer.warnings:
+        ERR.print(f"[yellow]note:[/] {warning}", soft_wrap=True)
+    terms = list(dict.fromkeys(term for hit in answer.hits for term in hit.contributions))
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("id", "score", *(terms if len(terms) > 1 else ())):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("picture", overflow="fold")
+    for hit in answer.hits:
+        shares = [f"{hit.contributions.get(term, 0.0):+.3f}" for term in terms] if len(terms) > 1 else []
+        score = "—" if hit.score is None else f"{hit.score:.3f}"
+        table.add_row(str(hit.image.id), score, *shares, _describe(hit))
+    OUT.print(table)
+    total_ms = answer.timings_ms["total"]
+    OUT.print(f"[dim]{answer.images} pictures · {answer.mode} · {total_ms:.0f} ms · {answer.model_id}[/]")
+
+
+def write_sheet(answer: Answer, services: Services, path: Path) -> None:
+    """The hits as one picture, best first, row by row."""
+    tiles = []
+    for hit in answer.hits:
+        data = services.thumbnails.get(hit.image.sha256)
+        if data is None:
+            original = services.originals.read(hit.image, services.fetcher.fetch)
+            data = thumbnail_of(original, services.limits)
+        score = "" if hit.score is None else f"  {hit.score:.3f}"
+        tiles.append((data, f"{hit.image.id}{score}"))
+    path.write_bytes(contact_sheet(tiles))
+    ERR.print(f"contact sheet: {path}")
+
+
+def _describe(hit: Hit) -> str:
+    caption = hit.image.metadata.get("caption")
+    return f"{hit.image.uri}\n  [dim]{caption}[/]" if isinstance(caption, str) else hit.image.uri

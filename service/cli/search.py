@@ -1,0 +1,149 @@
+"""`kallos search` and `kallos rank`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from indexer.errors import InvalidInputError, InvalidQueryError
+from indexer.filters import Filter, parse_filter
+from indexer.types import ImageId
+from rerank.types import IdPart, ImagePart, Part, RankQuery, SearchQuery, TextPart
+from service.cli.options import Collection, DataDir, Json, Limit, Sheet, settings_from
+from service.cli.output import print_answer, write_sheet
+from service.wiring import open_services
+
+Words = Annotated[str | None, typer.Argument(help='What to look for, such as "red bicycle".')]
+Images = Annotated[
+    list[Path] | None, typer.Option("--image", help="A picture to look like; may be repeated.")
+]
+Likes = Annotated[list[int] | None, typer.Option("--like", help="Id of a stored picture; may be repeated.")]
+Unlikes = Annotated[list[str] | None, typer.Option("--not", help="Words to move away from; may be repeated.")]
+Filters = Annotated[
+    str | None,
+    typer.Option("--filter", help='JSON, such as \'{"range": {"taken_at": {"gte": "2020-01-01"}}}\'.'),
+]
+Cursor = Annotated[str | None, typer.Option("--cursor", help="From the answer before: the next page.")]
+
+
+def search(
+    words: Words = None,
+    image: Images = None,
+    like: Likes = None,
+    unlike: Unlikes = None,
+    axis: Annotated[
+        list[str] | None, typer.Option("--axis", help="NAME=WEIGHT, such as aesthetics=1.5; may be repeated.")
+    ] = None,
+    condition: Filters = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Score every picture, whatever it takes.")] = False,
+    limit: Limit = 10,
+    cursor: Cursor = None,
+    sheet: Sheet = None,
+    data_dir: DataDir = None,
+    collection: Collection = None,
+    as_json: Json = False,
+) -> None:
+    """Find pictures by words, by example, by taste, or by all of them together."""
+    query = SearchQuery(
+        parts=_parts(words, image, like, unlike),
+        axes=dict(_weight(text) for text in axis or []),
+        filter=_filter(condition),
+        recall=1.0 if exact else 0.95,
+        limit=limit,
+        cursor=cursor,
+    )
+    services = open_services(settings_from(data_dir=data_dir, collection=collection), create=False)
+    try:
+        answer = services.engine.search(query)
+        print_answer(answer, as_json=as_json)
+        if sheet is not None:
+            write_sheet(answer, services, sheet)
+    finally:
+        services.close()
+
+
+def rank(
+    words: Words = None,
+    axis: Annotated[
+        str, typer.Option("--axis", help="The axis to sort by; see `kallos axes list`.")
+    ] = "aesthetics",
+    image: Images = None,
+    like: Likes = None,
+    unlike: Unlikes = None,
+    condition: Filters = None,
+    order: Annotated[
+        str, typer.Option("--order", help="desc: most of the attribute first. asc: least.")
+    ] = "desc",
+    candidates: Annotated[
+        int,
+        typer.Option(
+            "--candidates", min=1, max=10_000, help="Of a query, this many best matches are sorted."
+        ),
+    ] = 200,
+    limit: Limit = 10,
+    cursor: Cursor = None,
+    sheet: Sheet = None,
+    data_dir: DataDir = None,
+    collection: Collection = None,
+    as_json: Json = False,
+) -> None:
+    """Sort the collection, or the matches of a query, by an axis."""
+    query = RankQuery(
+        axis=axis,
+        parts=_parts(words, image, like, unlike),
+        filter=_filter(condition),
+        order=_order(order),
+        candidates=candidates,
+        limit=limit,
+        cursor=cursor,
+    )
+    services = open_services(settings_from(data_dir=data_dir, collection=collection), create=False)
+    try:
+        answer = services.engine.rank(query)
+        print_answer(answer, as_json=as_json)
+        if sheet is not None:
+            write_sheet(answer, services, sheet)
+    finally:
+        services.close()
+
+
+def _parts(
+    words: str | None, images: list[Path] | None, like: list[int] | None, unlike: list[str] | None
+) -> tuple[Part, ...]:
+    parts: list[Part] = [] if words is None else [TextPart(words)]
+    parts += [ImagePart(_read(path)) for path in images or []]
+    parts += [IdPart(ImageId(number)) for number in like or []]
+    parts += [TextPart(text, -0.5) for text in unlike or []]  # at full weight it would drown the wish
+    return tuple(parts)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"cannot read the picture {str(path)!r}: {error.strerror}") from error
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    try:
+        return name, float(weight) if weight else 1.0
+    except ValueError as error:
+        raise InvalidQueryError(f"--axis {text!r}: expected NAME=WEIGHT, such as aesthetics=1.5") from error
+
+
+def _filter(text: str | None) -> Filter | None:
+    if text is None:
+        return None
+    try:
+        return parse_filter(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise InvalidInputError(f"--filter is not JSON: {error}") from error
+
+
+def _order(text: str) -> Literal["desc", "asc"]:
+    match text:
+        case "desc" | "asc":
+            return text
+    raise InvalidInputError(f"--order {text!r}: expected desc or asc")

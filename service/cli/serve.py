@@ -1,0 +1,55 @@
+"""`kallos serve` and `kallos demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from service.app import create_app
+from service.cli.index import run_sources
+from service.cli.options import Collection, DataDir, Model, settings_from
+from service.cli.output import ERR
+from service.samples import find_samples
+from service.settings import Settings
+from service.wiring import open_services
+
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")]
+Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port to listen on.")]
+
+
+def serve(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    collection: Collection = None,
+    model: Model = None,
+) -> None:
+    """Serve the REST interface and the gallery page."""
+    _serve(settings_from(host=host, port=port, data_dir=data_dir, collection=collection, model=model))
+
+
+def demo(
+    data_dir: DataDir = None,
+    samples: Annotated[Path, typer.Option("--samples", help="Where the sample pictures are kept.")] = Path(
+        ".cache/samples"
+    ),
+    host: Host = None,
+    port: Port = None,
+) -> None:
+    """Fetch a sample gallery from the package manager, index it, and serve it."""
+    settings = settings_from(host=host, port=port, data_dir=data_dir)
+    found = find_samples(samples)
+    ERR.print(f"sample pictures: {found.description}")
+    services = open_services(settings, create=True)
+    try:
+        report = run_sources(services, [str(found.folder)], sync=False)
+    finally:
+        services.close()
+    ERR.print(f"{report.indexed} pictures indexed, {report.unchanged} unchanged, {len(report.failed)} failed")
+    _serve(settings)
+
+
+def _serve(settings: Settings) -> None:
+    ERR.print(f"Kallos on http://{settings.host}:{settings.port}/  (documentation: /docs)")
+    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_level="warning")

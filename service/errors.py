@@ -1,0 +1,86 @@
+"""One table from project errors to HTTP problems (RFC 9457)."""
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from indexer.errors import (
+    ConflictError,
+    InvalidInputError,
+    KallosError,
+    NotFoundError,
+    StoreError,
+    UnavailableError,
+)
+
+LOG = logging.getLogger("kallos")
+
+# The first class that fits decides.
+STATUS: tuple[tuple[type[KallosError], int], ...] = (
+    (InvalidInputError, 422),
+    (NotFoundError, 404),
+    (ConflictError, 409),
+    (UnavailableError, 503),
+    (StoreError, 503),
+)
+TITLE = {
+    400: "Bad request",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Request too large",
+    422: "Invalid request",
+    429: "Too many requests",
+    500: "Internal error",
+    503: "Unavailable",
+}
+PROBLEM = "application/problem+json"
+
+
+def problem(status: int, code: str, detail: str, **extra: object) -> JSONResponse:
+    """An RFC 9457 body: `title` for people, `code` for programs, `detail` for both."""
+    body = {"type": "about:blank", "title": TITLE.get(status, "Error"), "status": status, "code": code}
+    return JSONResponse(body | {"detail": detail} | extra, status_code=status, media_type=PROBLEM)
+
+
+def status_of(error: KallosError) -> int:
+    return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+
+
+async def _ours(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, KallosError)
+    return problem(status_of(error), error.code, str(error))
+
+
+async def _validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        {"field": ".".join(str(step) for step in found["loc"]), "message": found["msg"]}
+        for found in error.errors()
+    ]
+    detail = "; ".join(f"{found['field']}: {found['message']}" for found in errors[:3])
+    return problem(422, "invalid_request", detail, errors=errors)
+
+
+async def _http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    response = problem(error.status_code, code, str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    # The traceback is for the log; a client learns nothing of the inside.
+    LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(500, "internal_error", "Something went wrong here; the server's log says what.")
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(KallosError, _ours)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)

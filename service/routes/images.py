@@ -1,0 +1,188 @@
+"""Pictures as resources."""
+
+import base64
+import binascii
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response, status
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import UploadFile
+
+from indexer.errors import InvalidInputError
+from indexer.images import THUMBNAIL_SIDE, media_type, render, thumbnail_of
+from indexer.ingest import ItemReport
+from indexer.types import ImageId, ImageRow
+from service.deps import Queued, ServicesDep
+from service.schemas import AnyImageId, Body, ImageBody
+from service.uploads import Upload, add_uploads, forget
+from service.wiring import Services
+
+router = APIRouter(prefix="/images", tags=["images"])
+
+MOST_FILES = 1000
+# An SVG or a mislabelled file opened on its own must not run anything in this site's name.
+SANDBOX = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
+Name = Annotated[str, Field(max_length=1000)]
+
+
+class ImageIn(Body):
+    """Exactly one of `data` (base64 of a picture file) and `url`."""
+
+    data: str | None = None
+    url: Annotated[str, Field(max_length=8000)] | None = None
+    name: Name = ""
+    metadata: Annotated[dict[str, Any], Field(default_factory=dict)]
+
+
+class ImagesIn(Body):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"images": [{"url": "https://example.org/a.jpg", "metadata": {"tags": ["sea"]}}]}]
+        }
+    )
+
+    images: Annotated[list[ImageIn], Field(min_length=1, max_length=MOST_FILES)]
+
+
+REQUEST_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": ImagesIn.model_json_schema()},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["files"],
+                "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+            }
+        },
+    },
+}
+
+
+class ImageResult(BaseModel):
+    """`status`: indexed, unchanged or failed; a failure has a `reason` (one word) and a `message`."""
+
+    uri: str
+    id: int | None
+    status: str
+    reason: str | None
+    message: str | None
+
+    @classmethod
+    def of(cls, report: ItemReport) -> "ImageResult":
+        return cls(
+            uri=report.uri,
+            id=report.id,
+            status=report.status,
+            reason=report.reason,
+            message=report.message,
+        )
+
+
+class ImagesOut(BaseModel):
+    results: list[ImageResult]
+
+
+class Patch(Body):
+    """A JSON merge patch over the metadata: null removes a key."""
+
+    metadata: dict[str, Any]
+
+
+@router.post("", dependencies=[Queued], openapi_extra={"requestBody": REQUEST_BODY})
+async def add_images(request: Request, services: ServicesDep) -> ImagesOut:
+    """Add pictures: `multipart/form-data` with `files`, or JSON with base64 or URLs.
+
+    Every picture has its own status; one bad picture fails alone.
+    """
+    uploads = await _uploads(request)
+    return await run_in_threadpool(_added, services, uploads)
+
+
+@router.get("/{image_id}")
+def get_image(image_id: AnyImageId, services: ServicesDep) -> ImageBody:
+    return ImageBody.of(_row(services, image_id))
+
+
+@router.patch("/{image_id}")
+def patch_image(image_id: AnyImageId, patch: Patch, services: ServicesDep) -> ImageBody:
+    """Change what is known of a picture; its vector stays."""
+    return ImageBody.of(services.collection.patch(ImageId(image_id), patch.metadata))
+
+
+@router.delete("/{image_id}", status_code=status.HTTP_204_NO_CONTENT)
+def delete_image(image_id: AnyImageId, services: ServicesDep) -> None:
+    """Forget a picture. A local file stays where it is; an uploaded one is removed."""
+    forget(services, [ImageId(image_id)])
+
+
+@router.get(
+    "/{image_id}/content",
+    response_class=Response,
+    responses={200: {"content": {"image/*": {}}}, 304: {"description": "The copy you have is current."}},
+)
+def get_content(
+    image_id: AnyImageId,
+    services: ServicesDep,
+    width: Annotated[int | None, Query(ge=16, le=4096)] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The picture: its original bytes, or with `width` a JPEG at most that many pixels wide."""
+    row = _row(services, image_id)
+    tag = f'"{row.sha256[:32]}-{width or 0}"'
+    headers = SANDBOX | {
+        "ETag": tag,
+        "Cache-Control": "private, max-age=300",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if if_none_match == tag:
+        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
+    if width is None:
+        data = services.originals.read(row, services.fetcher.fetch)
+        return Response(data, media_type=media_type(row.format), headers=headers)
+    return Response(_rendered(services, row, width), media_type="image/jpeg", headers=headers)
+
+
+def _rendered(services: Services, row: ImageRow, width: int) -> bytes:
+    if width > THUMBNAIL_SIDE:
+        original = services.originals.read(row, services.fetcher.fetch)
+        return render(original, services.limits, width)
+    if services.thumbnails.get(row.sha256) is None:
+        original = services.originals.read(row, services.fetcher.fetch)
+        services.thumbnails.put(row.sha256, lambda: thumbnail_of(original, services.limits))
+    return services.thumbnails.get(row.sha256) or b""
+
+
+def _row(services: Services, image_id: int) -> ImageRow:
+    return services.collection.view().row(ImageId(image_id))
+
+
+def _added(services: Services, uploads: list[Upload]) -> ImagesOut:
+    return ImagesOut(results=[ImageResult.of(report) for report in add_uploads(services, uploads)])
+
+
+async def _uploads(request: Request) -> list[Upload]:
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        async with request.form(max_files=MOST_FILES, max_fields=MOST_FILES) as form:
+            files = [file for file in form.getlist("files") if isinstance(file, UploadFile)]
+            if not files:
+                raise InvalidInputError("the form has no file in its field 'files'")
+            return [Upload(file.filename or "", await file.read(), None, {}) for file in files]
+    try:
+        body = ImagesIn.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False, include_context=False)) from error
+    return [_upload(image) for image in body.images]
+
+
+def _upload(image: ImageIn) -> Upload:
+    if (image.data is None) == (image.url is None):
+        raise InvalidInputError("each image needs exactly one of data and url")
+    if image.data is None:
+        return Upload(image.name, None, image.url, image.metadata)
+    try:
+        return Upload(image.name, base64.b64decode(image.data, validate=True), None, image.metadata)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInputError(f"image {image.name!r} is not base64: {error}") from error

@@ -1,0 +1,102 @@
+"""Long work: start it, watch it, stop it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response, status
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.deps import JobsDep, ServicesDep
+from service.index_job import check_sources
+from service.jobs import FINAL, Job, JobRunner, as_json
+from service.schemas import Body
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+POLL_S = 0.3  # between two looks at a job while streaming its events
+EVENT_STREAM = "text/event-stream"
+
+
+class IndexRequest(Body):
+    """Folders, tar shards or lists below one of the folders in KALLOS_SOURCES."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"sources": ["/photos"], "sync": True}]})
+
+    sources: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1, max_length=100)
+    ]
+    sync: bool = False
+
+
+class JobBody(BaseModel):
+    """`state`: queued, running, succeeded, failed or cancelled. Times are in seconds since 1970."""
+
+    id: str
+    kind: str
+    state: str
+    params: dict[str, Any]
+    progress: dict[str, Any]
+    result: dict[str, Any] | None
+    error: str | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+
+
+class JobList(BaseModel):
+    jobs: list[JobBody]
+
+
+def _body(job: Job) -> JobBody:
+    return JobBody.model_validate(as_json(job))
+
+
+@router.post("/index", status_code=status.HTTP_202_ACCEPTED)
+def start_index(request: IndexRequest, services: ServicesDep, jobs: JobsDep, response: Response) -> JobBody:
+    """Index pictures in the background. The job survives a restart and goes on where it was."""
+    sources = check_sources(request.sources, services.settings.sources)
+    job = jobs.submit("index", {"sources": [*sources], "sync": request.sync})
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return _body(job)
+
+
+@router.get("")
+def list_jobs(jobs: JobsDep) -> JobList:
+    """The newest fifty."""
+    return JobList(jobs=[_body(job) for job in jobs.list()])
+
+
+@router.get("/{job_id}")
+def get_job(job_id: str, jobs: JobsDep) -> JobBody:
+    return _body(jobs.get(job_id))
+
+
+@router.delete("/{job_id}")
+def cancel_job(job_id: str, jobs: JobsDep) -> JobBody:
+    """Stop a job. What it has written stays; a running one ends within a batch."""
+    return _body(jobs.cancel(job_id))
+
+
+@router.get(
+    "/{job_id}/events", response_class=StreamingResponse, responses={200: {"content": {EVENT_STREAM: {}}}}
+)
+def watch_job(job_id: str, jobs: JobsDep) -> StreamingResponse:
+    """Server-sent events: the job whenever it changes, until it ends."""
+    jobs.get(job_id)  # a 404 is still possible here, not once the stream has begun
+    return StreamingResponse(_events(jobs, job_id), media_type=EVENT_STREAM)
+
+
+async def _events(jobs: JobRunner, job_id: str) -> AsyncIterator[str]:
+    last = None
+    while True:
+        job = await run_in_threadpool(jobs.get, job_id)
+        if job != last:
+            yield f"event: {job.state}\ndata: {json.dumps(as_json(job))}\n\n"
+            last = job
+        if job.state in FINAL:
+            return
+        await asyncio.sleep(POLL_S)

@@ -1,0 +1,301 @@
+"""The wire: request and answer bodies, and their conversion to and from what the engine speaks."""
+
+import base64
+import binascii
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from indexer.axis_store import Axis
+from indexer.errors import InvalidInputError, InvalidQueryError
+from indexer.filters import parse_filter
+from indexer.types import ImageId, ImageRow
+from rerank.types import Answer, Hit, IdPart, ImagePart, Part, RankQuery, SearchQuery, TextPart, VectorPart
+
+LARGEST_PAGE = 1000
+LARGEST_ID = 2**63 - 1
+EXAMPLE_FILTER = {"must": [{"range": {"taken_at": {"gte": "2020-01-01"}}}]}
+
+Name = Annotated[str, Field(max_length=80)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+AnyImageId = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+Limit = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
+Prompt = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class Body(BaseModel):
+    """A misspelt field is an error: silently ignored, it would answer another question."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class QueryPart(Body):
+    """One of `text`, `image` (base64 of a picture file), `id` or `vector`.
+
+    A negative weight means less like it.
+    """
+
+    text: Annotated[str, Field(max_length=10_000)] | None = None
+    image: str | None = None
+    id: AnyImageId | None = None
+    vector: Annotated[list[Number], Field(min_length=1, max_length=16_384)] | None = None
+    weight: Number = 1.0
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        given = [name for name in ("text", "image", "id", "vector") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected exactly one of text, image, id, vector; got {given or 'none'}")
+        return self
+
+    def to_part(self) -> Part:
+        if self.text is not None:
+            return TextPart(self.text, self.weight)
+        if self.id is not None:
+            return IdPart(ImageId(self.id), self.weight)
+        if self.vector is not None:
+            return VectorPart(np.array(self.vector, np.float32), self.weight)
+        return ImagePart(_from_base64(self.image or ""), self.weight)
+
+
+Query = Annotated[str, Field(max_length=10_000)] | Annotated[list[QueryPart], Field(max_length=64)] | None
+
+
+class SearchRequest(Body):
+    """What to look for, how to weigh it, what to leave out."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"query": "red bicycle", "axes": {"aesthetics": 1.5}, "limit": 10},
+                {"query": [{"text": "a bird"}, {"id": 1, "weight": -0.3}], "filter": EXAMPLE_FILTER},
+            ]
+        }
+    )
+
+    query: Query = None
+    filter: dict[str, Any] | None = None
+    axes: Annotated[dict[Name, Number], Field(max_length=64)] = {}
+    recall: Annotated[float, Field(gt=0, le=1)] | Literal["exact"] = 0.95
+    limit: Limit = 10
+    cursor: Annotated[str, Field(max_length=20_000)] | None = None
+
+    def to_query(self) -> SearchQuery:
+        return SearchQuery(
+            parts=_parts(self.query),
+            axes=self.axes,
+            filter=None if self.filter is None else parse_filter(self.filter),
+            recall=1.0 if self.recall == "exact" else self.recall,
+            limit=self.limit,
+            cursor=self.cursor,
+        )
+
+
+class RankRequest(Body):
+    """Which pictures to order: all, those of a filter, given ids, or a query's best `candidates` matches."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"limit": 10}, {"query": "a bird", "order": "asc"}]}
+    )
+
+    query: Query = None
+    filter: dict[str, Any] | None = None
+    ids: Annotated[list[AnyImageId], Field(max_length=100_000)] | None = None
+    order: Literal["desc", "asc"] = "desc"
+    candidates: Annotated[int, Field(ge=1, le=10_000)] = 200
+    limit: Limit = 10
+    cursor: Annotated[str, Field(max_length=20_000)] | None = None
+
+    def to_query(self, axis: str) -> RankQuery:
+        return RankQuery(
+            axis=axis,
+            parts=_parts(self.query),
+            filter=None if self.filter is None else parse_filter(self.filter),
+            ids=None if self.ids is None else tuple(ImageId(i) for i in self.ids),
+            order=self.order,
+            candidates=self.candidates,
+            limit=self.limit,
+            cursor=self.cursor,
+        )
+
+
+class HitBody(BaseModel):
+    id: int
+    uri: str
+    score: float | None
+    contributions: dict[str, float]
+    metadata: dict[str, Any]
+
+    @classmethod
+    def of(cls, hit: Hit) -> Self:
+        return cls(
+            id=hit.image.id,
+            uri=hit.image.uri,
+            score=hit.score,
+            contributions=dict(hit.contributions),
+            metadata=metadata_of(hit.image),
+        )
+
+
+class Candidates(BaseModel):
+    """`exact`: all `n` eligible pictures were scored. `top_k`: only the `n` best of a first stage were."""
+
+    mode: Literal["exact", "top_k"]
+    n: int
+
+
+class IndexFacts(BaseModel):
+    generation: int
+    images: int
+
+
+class SearchAnswer(BaseModel):
+    """Hits, best first, and how they were found."""
+
+    hits: list[HitBody]
+    cursor: str | None
+    candidates: Candidates
+    index: IndexFacts
+    model: str
+    rewritten: bool = False
+    match_probability: float | None = None
+    warnings: list[str]
+    timings_ms: dict[str, float]
+
+    @classmethod
+    def of(cls, answer: Answer) -> Self:
+        return cls(
+            hits=[HitBody.of(hit) for hit in answer.hits],
+            cursor=answer.cursor,
+            candidates=Candidates(mode=answer.mode, n=answer.candidates),
+            index=IndexFacts(generation=answer.generation, images=answer.images),
+            model=answer.model_id,
+            warnings=list(answer.warnings),
+            timings_ms={stage: round(ms, 3) for stage, ms in answer.timings_ms.items()},
+        )
+
+
+class ImageBody(BaseModel):
+    """A stored picture."""
+
+    id: int
+    uri: str
+    sha256: str
+    added_at: str
+    metadata: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: ImageRow) -> Self:
+        return cls(
+            id=row.id,
+            uri=row.uri,
+            sha256=row.sha256,
+            added_at=_iso(row.added_at),
+            metadata=metadata_of(row),
+        )
+
+
+class Prompts(Body):
+    high: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=1000)]], Field(min_length=1, max_length=64)
+    ]
+    low: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=1000)]], Field(min_length=1, max_length=64)
+    ]
+
+
+class Extremes(Body):
+    """Ids of stored pictures with much and with little of the attribute; five an end do better than one."""
+
+    high: Annotated[list[AnyImageId], Field(min_length=1, max_length=1000)]
+    low: Annotated[list[AnyImageId], Field(min_length=1, max_length=1000)]
+
+
+class AxisRequest(Body):
+    """Give exactly one of `prompts`, `extremes` and `field`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "warmth", "extremes": {"high": [3, 8], "low": [5, 13]}}]}
+    )
+
+    name: Annotated[str, Field(max_length=64)]
+    prompts: Prompts | None = None
+    extremes: Extremes | None = None
+    field: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if sum(way is not None for way in (self.prompts, self.extremes, self.field)) != 1:
+            raise ValueError("expected exactly one of prompts, extremes, field")
+        return self
+
+
+class AxisBody(BaseModel):
+    """An attribute to sort by. `trust`: exact, measured, prompt or weak; `card` says why."""
+
+    name: str
+    version: int
+    kind: Literal["linear", "field"]
+    method: str
+    field: str | None
+    trust: str
+    card: str
+    model: str
+    inputs: dict[str, Any]
+    created_at: str
+
+    @classmethod
+    def of(cls, axis: Axis) -> Self:
+        return cls(
+            name=axis.name,
+            version=axis.version,
+            kind=axis.kind,
+            method=axis.method,
+            field=axis.field,
+            trust=axis.trust,
+            card=axis.card,
+            model=axis.model_id,
+            inputs=axis.inputs,
+            created_at=_iso(axis.created_at),
+        )
+
+
+class AxisList(BaseModel):
+    axes: list[AxisBody]
+
+
+def metadata_of(row: ImageRow) -> dict[str, Any]:
+    """What is known of a picture: its own metadata, and the columns that every picture has."""
+    return dict(row.metadata) | {
+        "width": row.width,
+        "height": row.height,
+        "format": row.format,
+        "size": row.size,
+        "taken_at": None if row.taken_at is None else _iso(row.taken_at),
+    }
+
+
+def _parts(query: Query) -> tuple[Part, ...]:
+    if query is None:
+        return ()
+    if isinstance(query, str):
+        return (TextPart(query),)
+    if not query:
+        raise InvalidQueryError("the query is an empty list: give it a part, or leave it out")
+    return tuple(part.to_part() for part in query)
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInputError(f"the image is not base64: {error}") from error
+
+
+def _iso(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "unknown"
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

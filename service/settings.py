@@ -1,0 +1,42 @@
+"""The only module that reads the environment. A test checks that docs/configuration.md lists each field."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Example: `KALLOS_DATA_DIR=/srv/kallos KALLOS_PORT=9000 kallos serve`."""
+
+    model_config = SettingsConfigDict(env_prefix="KALLOS_", frozen=True, extra="ignore")
+
+    data_dir: Path = Path("~/.local/share/kallos")
+    collection: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    model: str | None = None  # None: the collection's own; `builtin` for a new collection
+    device: str = "auto"  # auto, cpu, cuda
+    threads: PositiveInt | None = None  # for decoding and encoding; None: all cores
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    sources: Annotated[tuple[Path, ...], NoDecode] = ()  # folders that POST /jobs/index may read, as in PATH
+    max_upload_bytes: PositiveInt = 256 * 2**20  # of one request
+    max_concurrent: PositiveInt = 32  # searches at once; more are answered 429
+    url_timeout_s: PositiveFloat = 20.0  # for one picture by URL
+    allow_private_urls: bool = False  # fetch from private addresses too: only on a network you trust
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
+
+    @field_validator("data_dir", mode="after")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("sources", mode="after")
+    @classmethod
+    def _resolve(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(path.expanduser().resolve() for path in value)

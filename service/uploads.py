@@ -1,0 +1,93 @@
+"""Pictures that arrive in a request: kept by content hash, then indexed like any other source."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from indexer.errors import UnreadableImageError
+from indexer.images import decode, sha256_of
+from indexer.ingest import ItemReport
+from indexer.originals import UPLOAD, upload_uri
+from indexer.sources import SourceFailure, SourceItem
+from indexer.types import ImageId, Metadata
+from service.wiring import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One picture of a request: its bytes, or a URL to fetch them from."""
+
+    name: str
+    data: bytes | None
+    url: str | None
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSource:
+    """A `Source` over the pictures of one request."""
+
+    items_: Sequence[SourceItem | SourceFailure]
+
+    def items(self) -> Iterator[SourceItem | SourceFailure]:
+        yield from self.items_
+
+    def count(self) -> int:
+        return len(self.items_)
+
+    def covers(self, uri: str) -> bool:
+        return False
+
+
+def add_uploads(services: Services, uploads: Sequence[Upload]) -> list[ItemReport]:
+    """Index `uploads`; one report for each, in their order. A bad picture fails alone."""
+    uris: list[str] = []
+    items: dict[str, SourceItem | SourceFailure] = {}
+    for upload in uploads:
+        item = _url_item(services, upload) if upload.url is not None else _kept_item(services, upload)
+        uris.append(item.uri)
+        items[item.uri] = item  # the same bytes twice in one request are one picture
+    reports: dict[str, ItemReport] = {}
+    ingest = replace(services.ingest(), on_item=lambda item: reports.__setitem__(item.uri, item))
+    ingest.run(UploadSource(list(items.values())))
+    return [reports[uri] for uri in uris]
+
+
+def _kept_item(services: Services, upload: Upload) -> SourceItem | SourceFailure:
+    data = upload.data or b""
+    digest = sha256_of(data)
+    uri = upload_uri(digest)
+    try:
+        # Decoded once here, so that nothing which is not a picture is ever kept.
+        decode(data, services.limits, name=upload.name)
+    except UnreadableImageError as error:
+        return SourceFailure(upload.name or uri, error.reason, str(error))
+    services.originals.put(digest, data)
+    metadata = {"filename": upload.name, **upload.metadata} if upload.name else upload.metadata
+    return SourceItem(
+        uri=uri, size=len(data), mtime_ns=0, read=lambda: data, sidecars=dict, metadata=metadata
+    )
+
+
+def _url_item(services: Services, upload: Upload) -> SourceItem:
+    url = upload.url or ""
+    return SourceItem(
+        uri=url,
+        size=0,
+        mtime_ns=0,
+        read=lambda: services.fetcher.fetch(url),
+        sidecars=dict,
+        metadata=upload.metadata,
+    )
+
+
+def forget(services: Services, ids: Sequence[ImageId]) -> None:
+    """Delete pictures, and the files that only they needed."""
+    view = services.collection.view()
+    rows = view.rows(ids)
+    services.collection.delete([row.id for row in rows])
+    left = services.collection.find_by_sha256([row.sha256 for row in rows])
+    for row in rows:
+        if not left.get(row.sha256):
+            services.thumbnails.drop(row.sha256)
+            if row.uri.startswith(UPLOAD):
+                services.originals.drop(row.sha256)
