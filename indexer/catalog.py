@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from indexer.database import Connection
@@ -10,6 +10,7 @@ from indexer.errors import NotFoundError
 from indexer.filters import COLUMNS, Filter, to_sql
 from indexer.types import ImageId, ImageRow, JSONValue, Metadata, NewImage, Slot
 
+# ruff: noqa: S608 - statements are put together from constants; values are always bound
 SELECT = (
     "SELECT id, slot, uri, sha256, size, mtime_ns, width, height, format, taken_at, added_at, metadata"
     " FROM image WHERE collection = ?1 AND "
@@ -60,7 +61,8 @@ class Catalog:
             (image_id,) = connection.execute(
                 UPSERT,
                 (
-                    *(self._collection, slot, image.uri, image.sha256, image.size, image.mtime_ns),
+                    *(self._collection, slot, image.uri, image.sha256, image.size),
+                    image.mtime_ns,
                     *(image.width, image.height, image.format, image.taken_at, now),
                     json.dumps(dict(image.metadata), ensure_ascii=False),
                 ),
@@ -68,17 +70,11 @@ class Catalog:
             ids.append(ImageId(image_id))
         return ids
 
-    def bury_slots(self, connection: Connection, slots: Iterable[int], generation: int) -> None:
-        """Tombstones for slots that never had a row of their own."""
-        connection.executemany(
-            "INSERT INTO tombstone (collection, slot, generation) VALUES (?, ?, ?)",
-            ((self._collection, slot, generation) for slot in slots),
-        )
-
     def delete(self, connection: Connection, ids: Sequence[int], generation: int) -> list[ImageId]:
         """Remove rows; the ids that existed, rising."""
         rows = connection.execute(
-            "SELECT id FROM image WHERE collection = ? AND id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            "SELECT id FROM image WHERE collection = ? AND id IN (SELECT value FROM json_each(?))"
+            " ORDER BY id",
             (self._collection, json.dumps([int(i) for i in ids])),
         ).fetchall()
         found = [ImageId(row[0]) for row in rows]
@@ -140,19 +136,19 @@ class Catalog:
 
     def slots_where(self, connection: Connection, condition: Filter) -> list[int]:
         sql, values = to_sql(condition)
-        statement = "SELECT slot FROM image WHERE collection = ? AND " + sql  # noqa: S608 - constants only
+        statement = "SELECT slot FROM image WHERE collection = ? AND " + sql
         return [slot for (slot,) in connection.execute(statement, [self._collection, *values])]
 
     def ids_where(self, connection: Connection, condition: Filter) -> list[int]:
         sql, values = to_sql(condition)
-        statement = "SELECT id FROM image WHERE collection = ? AND " + sql  # noqa: S608 - constants only
+        statement = "SELECT id FROM image WHERE collection = ? AND " + sql
         return [image_id for (image_id,) in connection.execute(statement, [self._collection, *values])]
 
     def numbers(self, connection: Connection, field: str) -> Iterator[tuple[int, float]]:
         """(slot, value) of every picture that has a number in `field`: a column, or a key of the metadata."""
         if field in COLUMNS:
             sql = (
-                f"SELECT slot, {field} FROM image"  # noqa: S608 - one of COLUMNS
+                f"SELECT slot, {field} FROM image"
                 f" WHERE collection = ?1 AND typeof({field}) IN ('integer', 'real')"
             )
             yield from connection.execute(sql, (self._collection,))
@@ -176,7 +172,7 @@ class Catalog:
         self, connection: Connection, generation: int, condition: str, values: Sequence[str | int]
     ) -> None:
         connection.execute(
-            "INSERT INTO tombstone (collection, slot, generation)"  # noqa: S608 - constants only
+            "INSERT INTO tombstone (collection, slot, generation)"
             f" SELECT collection, slot, ? FROM image WHERE collection = ? AND {condition}",
             (generation, self._collection, json.dumps(list(values))),
         )

@@ -22,12 +22,12 @@ from indexer.bitmap import Bitmap
 from indexer.catalog import Catalog, Known
 from indexer.database import Connection, Database
 from indexer.errors import InvalidInputError, ModelMismatchError, NotFoundError
-from indexer.exif import taken_at_seconds
 from indexer.faiss_index import EXACT_BELOW, Family, choose_family
 from indexer.faults import reached
 from indexer.filters import Filter
 from indexer.lock import WriterLock
 from indexer.snapshots import SnapshotStore
+from indexer.times import seconds_since_1970
 from indexer.types import ImageId, ImageRow, Metadata, NewImage
 from indexer.vectors import VectorFile
 from indexer.view import View
@@ -244,7 +244,7 @@ class Collection:
 def _seconds(value: object) -> float | None:
     if value is None:
         return None
-    seconds = taken_at_seconds(value) if isinstance(value, str) else None
+    seconds = seconds_since_1970(value) if isinstance(value, str) else None
     if seconds is None:
         raise InvalidInputError(f"taken_at: got {value!r}, expected an ISO 8601 date such as 2020-01-31")
     return seconds

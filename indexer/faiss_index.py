@@ -28,6 +28,12 @@ TRAIN_ROWS_PER_LIST = 64
 ADD_ROWS = 16_384
 SEED = 1234
 
+# Candidates of the snapshot for each result wanted: its codes are coarse, the rows decide.
+REFINE = 10
+REFINE_AT_LEAST = 200
+CALIBRATION_QUERIES = 64
+CALIBRATION_K = 10
+
 
 def choose_family(rows: int) -> Family | None:
     """None: scan exactly."""
@@ -78,6 +84,7 @@ class Snapshot:
     index: Any
     built: int
     family: Family
+    recall_at: tuple[tuple[int, float], ...]  # (probes, recall@10 measured with them), probes rising
 
     @classmethod
     def build(
@@ -99,24 +106,30 @@ class Snapshot:
             index.add(rows_ND[start : start + ADD_ROWS].astype(np.float32))
             if progress is not None:
                 progress(min(start + ADD_ROWS, count), count)
-        return cls(index, count, family)
+        return cls(index, count, family, _calibrate(index, rows_ND))
+
+    def probes(self, recall: float) -> int:
+        """The fewest lists that reached `recall` when this index was built; the most tried, if none did."""
+        enough = (probes for probes, reached in self.recall_at if reached >= recall)
+        return next(enough, self.recall_at[-1][0])
 
     def search(
         self, query_D: Float32[ndarray, " d"], k: int, allow: Bitmap, *, recall: float
     ) -> Int64[ndarray, " k"]:
-        """About the `k` best allowed rows, in no promised order: the caller scores them exactly."""
+        """Candidates for the `k` best allowed rows, in no promised order: the caller scores them exactly."""
         selector = faiss.IDSelectorBitmap(allow.bytes_B)
-        lists = int(self.index.nlist)
-        probes = min(lists, max(8, round(lists * (0.02 if recall <= 0.95 else 0.06))))
-        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
-        _, found = self.index.search(query_D[None, :], min(k, self.built), params=parameters)
+        wanted = min(max(REFINE * k, REFINE_AT_LEAST), self.built)
+        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=self.probes(recall))
+        _, found = self.index.search(query_D[None, :], wanted, params=parameters)
         return _real(found[0])
 
     def save(self, path: Path) -> None:
         faiss.write_index(self.index, str(path))
 
     @classmethod
-    def load(cls, path: Path, family: Family, built: int) -> "Snapshot":
+    def load(
+        cls, path: Path, family: Family, built: int, recall_at: tuple[tuple[int, float], ...]
+    ) -> "Snapshot":
         """Read an index whose checksum has been checked."""
         try:
             index = faiss.read_index(str(path))
@@ -124,7 +137,27 @@ class Snapshot:
             raise CorruptStoreError(f"{path} is not a FAISS index: {error}") from error
         if index.ntotal != built:
             raise CorruptStoreError(f"{path} holds {index.ntotal} rows: its manifest says {built}")
-        return cls(index, built, family)
+        return cls(index, built, family, recall_at)
+
+
+def _calibrate(index: Any, rows_ND: Float16[ndarray, "n d"]) -> tuple[tuple[int, float], ...]:  # noqa: ANN401
+    """Recall@10 after refinement for doubling probes; the queries are pictures of the collection."""
+    count = len(rows_ND)
+    query_QD = rows_ND[:: max(1, count // CALIBRATION_QUERIES)][:CALIBRATION_QUERIES].astype(np.float32)
+    everything = Bitmap.full(count)
+    scan = ExactScan(rows_ND)
+    k = min(CALIBRATION_K, count)
+    truth_QK = [scan.search(query_D, k, everything) for query_D in query_QD]
+    ladder = []
+    probes = 1
+    while True:
+        parameters = faiss.SearchParametersIVF(nprobe=probes)
+        _, found_QR = index.search(query_QD, min(REFINE_AT_LEAST, count), params=parameters)
+        shares = [np.isin(true_K, found_R).mean() for true_K, found_R in zip(truth_QK, found_QR, strict=True)]
+        ladder.append((probes, round(float(np.mean(shares)), 4)))
+        if probes >= index.nlist or ladder[-1][1] >= 0.999:
+            return tuple(ladder)
+        probes = min(2 * probes, index.nlist)
 
 
 def _real(found_K: Int64[ndarray, " k"]) -> Int64[ndarray, " k"]:

@@ -97,7 +97,9 @@ def _group_sql(group: Group) -> tuple[str, list[object]]:
 def _match_sql(match: Match) -> tuple[str, list[object]]:
     if match.field in COLUMNS:
         # IFNULL: in SQL an unknown is neither true nor false, and NOT of it neither; here it is false.
-        return f"ifnull({match.field} IN (SELECT value FROM json_each(?)), 0)", [json.dumps(match.values)]
+        # The field is one of COLUMNS, not text of a request.
+        sql = f"ifnull({match.field} IN (SELECT value FROM json_each(?)), 0)"  # noqa: S608
+        return sql, [json.dumps(match.values)]
     # json_each walks a list, and takes a single value for a list of one. Comparing types as well keeps
     # true apart from 1 and "1".
     return (
@@ -175,6 +177,9 @@ def _match(body: object, where: str) -> Match:
             raise _wrong(f"{where}.{field}", one, "a text, a number, true or false")
     if field in TIMES:
         raise InvalidFilterError(f"{where}.{field}: a time is matched with range")
+    for one in values:
+        if field in COLUMNS and (isinstance(one, bool) or isinstance(one, str) != (field in TEXTS)):
+            raise _wrong(f"{where}.{field}", one, "a text" if field in TEXTS else "a number")
     return Match(field, tuple(values))
 
 
@@ -187,8 +192,8 @@ def _range(body: object, where: str) -> Range:
     checked = tuple(read(name, value, f"{place}.{name}") for name, value in bounds.items())
     if len({isinstance(value, str) for _, value in checked}) > 1:
         raise InvalidFilterError(f"{place}: its bounds mix texts and numbers")
-    if field in NUMBERS and isinstance(checked[0][1], str):
-        raise _wrong(place, checked[0][1], "a number")
+    if field in COLUMNS and isinstance(checked[0][1], str) != (field in TEXTS):
+        raise _wrong(place, checked[0][1], "a text" if field in TEXTS else "a number")
     return Range(field, checked)
 
 

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from indexer.collection import Collection, Known
 from indexer.errors import KallosError, UnreadableImageError
-from indexer.exif import taken_at_seconds
 from indexer.images import Limits, decode, sha256_of, thumbnail
 from indexer.protocols import Encoder
 from indexer.sidecars import read_sidecars
 from indexer.sources import Source, SourceFailure, SourceItem
 from indexer.thumbnails import ThumbnailStore
+from indexer.times import seconds_since_1970
 from indexer.types import ImageId, JSONValue, NewImage
 
 BATCH = 32  # pictures per call of the encoder: larger ones gain under 3 % and hold more memory
@@ -220,7 +220,7 @@ class _Run:
             width=picture.width,
             height=picture.height,
             format=picture.format,
-            taken_at=taken_at_seconds(taken_at) if isinstance(taken_at, str) else None,
+            taken_at=seconds_since_1970(taken_at) if isinstance(taken_at, str) else None,
             metadata=metadata,
         )
         self._job.thumbnails.put(digest, lambda: thumbnail(picture.pixels))

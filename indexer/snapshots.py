@@ -29,6 +29,7 @@ class Manifest:
     family: Family
     built: int
     generation: int
+    recall_at: tuple[tuple[int, float], ...]  # (probes, recall@10), measured when it was built
     bytes: int
     sha256: str
     dim: int
@@ -60,7 +61,8 @@ class SnapshotStore:
         if self._loaded is None or self._loaded[0] != manifest:
             try:
                 self.check(manifest)
-                snapshot = Snapshot.load(self._folder / manifest.index, manifest.family, manifest.built)
+                path = self._folder / manifest.index
+                snapshot = Snapshot.load(path, manifest.family, manifest.built, manifest.recall_at)
             except (CorruptStoreError, OSError) as error:
                 if self.manifest() != manifest:  # swapped by another process while we looked: look again
                     return self.current(slots)
@@ -73,8 +75,10 @@ class SnapshotStore:
         """FileNotFoundError when nothing was built; CorruptStoreError when it cannot be read."""
         text = self._path.read_text(errors="replace")
         try:
-            manifest = Manifest(**json.loads(text))
-        except (ValueError, TypeError) as error:
+            fields = json.loads(text)
+            fields["recall_at"] = tuple((int(probes), float(share)) for probes, share in fields["recall_at"])
+            manifest = Manifest(**fields)
+        except (ValueError, TypeError, KeyError) as error:
             raise CorruptStoreError(f"{self._path} is damaged: {error}") from error
         if Path(manifest.index).name != manifest.index:
             raise CorruptStoreError(f"{self._path} names a file outside its folder: {manifest.index!r}")
@@ -113,6 +117,7 @@ class SnapshotStore:
             family=family,
             built=snapshot.built,
             generation=generation,
+            recall_at=snapshot.recall_at,
             bytes=path.stat().st_size,
             sha256=sha256_of_file(path),
             dim=rows_ND.shape[1],

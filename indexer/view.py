@@ -21,8 +21,6 @@ from indexer.filters import Filter
 from indexer.types import ImageId, ImageRow
 
 EXACT_SHARE = 0.05  # of the collection: fewer eligible pictures than this are scanned, never approximated
-REFINE = 10  # candidates of the snapshot for each result: their codes are coarse
-REFINE_AT_LEAST = 200
 BLOCK = 65_536  # rows turned into float32 at a time
 MOST_CACHED = 64  # filters, and columns, of one view
 
@@ -115,8 +113,7 @@ class View:
         if self._snapshot is None or exact or small or k >= self.built // 2:
             slots_K = self._scan.search(query_D, _with_ties(k), eligible)
             return self._scored(query_D, slots_K, k, "exact", count)
-        wanted = max(REFINE * k, REFINE_AT_LEAST)
-        covered_K = self._snapshot.search(query_D, wanted, eligible.below(self.built), recall=recall)
+        covered_K = self._snapshot.search(query_D, k, eligible.below(self.built), recall=recall)
         tail_K = self._scan.search(query_D, k, eligible, begin=self.built)
         slots_K = np.concatenate([covered_K, tail_K])
         return self._scored(query_D, slots_K, k, "top_k", len(slots_K))

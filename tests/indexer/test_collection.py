@@ -1,0 +1,301 @@
+"""Search equals NumPy on the stored rows, whatever happened to the collection before."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jaxtyping import Float32
+from numpy import ndarray
+
+from indexer.collection import Collection
+from indexer.errors import CorruptStoreError, InvalidInputError, ModelMismatchError, NotFoundError
+from indexer.filters import parse_filter
+from indexer.types import ImageId
+from indexer.verify import verify
+from tests.support.pictures import new_image, unit_vectors
+
+DIM = 24
+
+
+def open_collection(folder: Path) -> Collection:
+    return Collection.open(folder, model_id="test-1", dim=DIM)
+
+
+def fill(collection: Collection, count: int, seed: int = 0) -> tuple[list[ImageId], Float32[ndarray, "n d"]]:
+    vectors_ND = unit_vectors(count, DIM, seed)
+    images = [new_image(f"{seed}-{i}", taken_at=float(i), n=i, third=i % 3 == 0) for i in range(count)]
+    return collection.add(images, vectors_ND), vectors_ND
+
+
+def oracle(
+    stored: dict[ImageId, Float32[ndarray, " d"]], query_D: Float32[ndarray, " d"], k: int
+) -> list[ImageId]:
+    """Ids by falling inner product with the vectors as float16 keeps them; ties by rising id."""
+    score = {i: float(v.astype(np.float16).astype(np.float32) @ query_D) for i, v in stored.items()}
+    return sorted(score, key=lambda i: (-score[i], i))[:k]
+
+
+def found(collection: Collection, query_D: Float32[ndarray, " d"], k: int, **options: bool) -> list[ImageId]:
+    view = collection.view()
+    return [row.id for row in view.rows_at(view.search(query_D, k, **options).slots_K)]
+
+
+@pytest.mark.parametrize("query", [0, 17, 399])
+def test_search_equals_numpy(tmp_path: Path, query: int) -> None:
+    collection = open_collection(tmp_path)
+    ids, vectors_ND = fill(collection, 400)
+    stored = dict(zip(ids, vectors_ND, strict=True))
+    assert found(collection, vectors_ND[query], 25) == oracle(stored, vectors_ND[query], 25)
+
+
+def test_search_equals_numpy_after_delete_update_rebuild_and_restart(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    ids, vectors_ND = fill(collection, 600)
+    stored = dict(zip(ids, vectors_ND, strict=True))
+    query_D = vectors_ND[5]
+
+    for image_id in collection.delete(ids[:200:2]):
+        del stored[image_id]
+    assert found(collection, query_D, 30) == oracle(stored, query_D, 30)
+
+    moved_ND = unit_vectors(50, DIM, seed=9)
+    again = collection.add([new_image(f"0-{i}") for i in range(300, 350)], moved_ND)
+    assert again == ids[300:350]  # an update keeps the id
+    stored.update(zip(again, moved_ND, strict=True))
+    assert found(collection, query_D, 30) == oracle(stored, query_D, 30)
+
+    assert collection.compact(family="ivf_sq8").built == 650
+    assert found(collection, query_D, 30, exact=True) == oracle(stored, query_D, 30)
+    collection.close()
+
+    reopened = open_collection(tmp_path)
+    assert reopened.view().built == 650
+    assert found(reopened, query_D, 30, exact=True) == oracle(stored, query_D, 30)
+    assert verify(tmp_path, full=True).problems == []
+
+
+@pytest.mark.parametrize("family", ["ivf_sq8", "ivf_rabitq"])
+def test_an_index_reaches_the_recall_that_was_asked_for(tmp_path: Path, family: str) -> None:
+    collection = open_collection(tmp_path)
+    ids, vectors_ND = fill(collection, 4000)
+    assert family in ("ivf_sq8", "ivf_rabitq")
+    collection.compact(family="ivf_sq8" if family == "ivf_sq8" else "ivf_rabitq")
+    stored = dict(zip(ids, vectors_ND, strict=True))
+    view = collection.view()
+    hits = 0
+    for query in range(0, 4000, 80):
+        matches = view.search(vectors_ND[query], 10, recall=0.95)
+        assert matches.mode == "top_k"
+        have = {row.id for row in view.rows_at(matches.slots_K)}
+        hits += len(have & set(oracle(stored, vectors_ND[query], 10)))
+    # 500 results at a true recall of 0.95 fall below 0.90 once in a million runs.
+    assert hits / 500 >= 0.90
+
+
+def test_pictures_behind_the_index_are_found(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    fill(collection, 3000)
+    collection.compact(family="ivf_sq8")
+    late_ND = unit_vectors(20, DIM, seed=77)
+    late = collection.add([new_image(f"late-{i}") for i in range(20)], late_ND)
+    view = collection.view()
+    assert (view.built, view.slots) == (3000, 3020)
+    for image_id, vector_D in zip(late, late_ND, strict=True):
+        assert found(collection, vector_D, 1) == [image_id]
+
+
+@pytest.mark.parametrize(
+    ("below", "family"), [(3, None), (30, "ivf_sq8"), (300, "ivf_sq8"), (2500, "ivf_sq8")]
+)
+def test_filtered_search_equals_numpy_over_the_matches(
+    tmp_path: Path, below: int, family: str | None
+) -> None:
+    collection = open_collection(tmp_path)
+    ids, vectors_ND = fill(collection, 3000)
+    if family:
+        collection.compact(family="ivf_sq8")
+    stored = dict(zip(ids[:below], vectors_ND, strict=False))
+    view = collection.view()
+    allow = view.select(parse_filter({"range": {"n": {"lt": below}}}))
+    matches = view.search(vectors_ND[1], 10, allow=allow, recall=0.99)
+    have = [row.id for row in view.rows_at(matches.slots_K)]
+    if matches.mode == "exact":
+        assert have == oracle(stored, vectors_ND[1], 10)
+    else:
+        assert set(have) <= set(stored)
+        assert len(set(have) & set(oracle(stored, vectors_ND[1], 10))) >= 9
+
+
+def test_equal_scores_come_in_the_order_of_their_slots(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    one_ND = np.repeat(unit_vectors(1, DIM), 40, axis=0)
+    ids = collection.add([new_image(i) for i in range(40)], one_ND)
+    assert found(collection, one_ND[0], 40) == ids
+
+
+def test_a_view_does_not_see_what_is_added_later(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    fill(collection, 50)
+    before = collection.view()
+    fill(collection, 10, seed=1)
+    assert (before.images, before.slots) == (50, 50)
+    assert len(before.search(unit_vectors(1, DIM)[0], 100).slots_K) == 50
+    assert collection.view().images == 60
+
+
+def test_another_process_sees_what_was_written(tmp_path: Path) -> None:
+    writer, reader = open_collection(tmp_path), open_collection(tmp_path)
+    assert reader.view().images == 0
+    ids, vectors_ND = fill(writer, 12)
+    writer.delete(ids[:2])
+    assert reader.view().images == 10
+    assert found(reader, vectors_ND[3], 1) == [ids[3]]
+
+
+def test_deleted_ids_are_never_given_again(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    ids, _ = fill(collection, 5)
+    collection.delete(ids)
+    later, _ = fill(collection, 5, seed=1)
+    assert min(later) > max(ids)
+    with pytest.raises(NotFoundError, match=f"no image with id {ids[0]}"):
+        collection.view().rows([ids[0]])
+
+
+def test_a_uri_that_stands_twice_in_one_call_is_stored_as_it_stands_last(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    vectors_ND = unit_vectors(3, DIM)
+    first, other, second = collection.add([new_image("a"), new_image("b"), new_image("a")], vectors_ND)
+    assert first == second != other
+    view = collection.view()
+    stored_D = view.vectors_at([view.row(first).slot])[0]
+    np.testing.assert_array_equal(stored_D, vectors_ND[2].astype(np.float16).astype(np.float32))
+    assert verify(tmp_path, full=True).problems == []
+
+
+def test_project_scores_every_live_picture(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    ids, vectors_ND = fill(collection, 100)
+    collection.delete(ids[10:20])
+    direction_D = unit_vectors(1, DIM, seed=3)[0]
+    scores_N, slots_N = collection.view().project(direction_D)
+    kept = np.delete(np.arange(100), np.arange(10, 20))
+    np.testing.assert_array_equal(slots_N, kept)
+    expected = vectors_ND[kept].astype(np.float16).astype(np.float32) @ direction_D
+    np.testing.assert_allclose(scores_N, expected, atol=1e-6)
+
+
+def test_a_patch_merges_and_null_removes(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    (image_id,) = collection.add([new_image("a", caption="sea", stars=3)], unit_vectors(1, DIM))
+    row = collection.patch(image_id, {"stars": None, "tags": ["x"], "taken_at": "1970-01-02"})
+    assert dict(row.metadata) == {"caption": "sea", "tags": ["x"]}
+    assert row.taken_at == 86_400
+    with pytest.raises(InvalidInputError, match="taken_at"):
+        collection.patch(image_id, {"taken_at": "yesterday"})
+
+
+def test_column_gives_numbers_and_nan(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    images = [new_image("a", price=2.5), new_image("b", price="dear"), new_image("c")]
+    collection.add(images, unit_vectors(3, DIM))
+    np.testing.assert_array_equal(collection.view().column("price"), [2.5, np.nan, np.nan])
+    np.testing.assert_array_equal(collection.view().column("width"), [640, 640, 640])
+
+
+def test_a_collection_belongs_to_one_model(tmp_path: Path) -> None:
+    open_collection(tmp_path).close()
+    with pytest.raises(ModelMismatchError, match=r"test-1 .*other-2"):
+        Collection.open(tmp_path, model_id="other-2", dim=DIM)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
+def test_a_vector_that_float16_cannot_hold_is_refused_and_nothing_is_stored(
+    tmp_path: Path, value: float
+) -> None:
+    collection = open_collection(tmp_path)
+    bad_ND = unit_vectors(2, DIM)
+    bad_ND[1, 3] = value
+    with pytest.raises(InvalidInputError, match="float16"):
+        collection.add([new_image("a"), new_image("b")], bad_ND)
+    assert collection.view().images == 0
+    fill(collection, 3)
+    assert verify(tmp_path, full=True).problems == []
+
+
+def test_wrong_lengths_are_refused(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    with pytest.raises(InvalidInputError, match=r"\(n, 24\)"):
+        collection.add([new_image("a")], unit_vectors(1, DIM + 1))
+    with pytest.raises(InvalidInputError, match="1 images came with 2 vectors"):
+        collection.add([new_image("a")], unit_vectors(2, DIM))
+
+
+def test_a_damaged_index_is_left_aside_and_built_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    collection = open_collection(tmp_path)
+    ids, vectors_ND = fill(collection, 3000)
+    collection.compact(family="ivf_sq8")
+    collection.close()
+    (index,) = (tmp_path / "default").glob("index-*.faiss")
+    data = bytearray(index.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    index.write_bytes(data)
+
+    collection = open_collection(tmp_path)
+    assert collection.view().built == 0
+    assert "checksum" in caplog.text
+    assert found(collection, vectors_ND[8], 1) == [ids[8]]
+    assert [problem.code for problem in verify(tmp_path, full=False).problems] == ["index_damaged"]
+    collection.compact(family="ivf_sq8")
+    assert collection.view().built == 3000
+    assert verify(tmp_path, full=True).problems == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"index": "../x"}', '{"index": 3}'])
+def test_a_damaged_manifest_never_stops_a_search(tmp_path: Path, text: str) -> None:
+    collection = open_collection(tmp_path)
+    ids, vectors_ND = fill(collection, 3000)
+    collection.compact(family="ivf_sq8")
+    (tmp_path / "default" / "manifest.json").write_text(text)
+    reopened = open_collection(tmp_path)
+    assert found(reopened, vectors_ND[8], 1) == [ids[8]]
+    assert [problem.code for problem in verify(tmp_path, full=False).problems] == ["index_damaged"]
+
+
+def test_missing_vectors_are_named_not_guessed(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    fill(collection, 10)
+    collection.close()
+    path = tmp_path / "default" / "vectors.f16"
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(CorruptStoreError, match="holds 9 rows, 10 are published"):
+        open_collection(tmp_path).view()
+    assert [problem.code for problem in verify(tmp_path, full=False).problems] == ["vectors_missing"]
+
+
+def test_verify_finds_a_flipped_vector(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    fill(collection, 10)
+    collection.close()
+    path = tmp_path / "default" / "vectors.f16"
+    rows = np.memmap(path, np.float16, "r+", shape=(10, DIM))
+    rows[4] *= np.float16(1.5)
+    rows.flush()
+    assert verify(tmp_path, full=False).problems == []
+    (problem,) = verify(tmp_path, full=True).problems
+    assert (problem.code, "slot 4" in problem.message) == ("vector_damaged", True)
+
+
+def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    fill(collection, 300)
+    collection.close()
+    path = tmp_path / "kallos.sqlite"
+    data = bytearray(path.read_bytes())
+    data[4096 : len(data) // 2] = b"\xaa" * (len(data) // 2 - 4096)
+    path.write_bytes(data)
+    for leftover in tmp_path.glob("kallos.sqlite-*"):
+        leftover.unlink()
+    assert "database_damaged" in {problem.code for problem in verify(tmp_path, full=True).problems}
