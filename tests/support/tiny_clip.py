@@ -6,16 +6,18 @@ It has the shape of ViT-B-32 (patches, two transformers, CLIP's own vocabulary) 
 import atexit
 import functools
 import json
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import torch
-from jaxtyping import UInt8
-from numpy import ndarray
 from safetensors.torch import save_file
+
+from indexer.encoders.openclip import OpenClipEncoder
+from indexer.encoders.openclip_export import export_onnx
+from indexer.encoders.registry import load_encoder
 
 MODEL = "kallos-tiny"
 DIM = 32
@@ -25,16 +27,27 @@ CONFIG = {
     "vision_cfg": {"image_size": SIDE, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
 }
+SIGLIP_LIKE = {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash", "interpolation": "bilinear"}
 SEED = 20
+
+
+TAG = "random"
+REPOSITORY = "kallos/tiny"
 
 
 @dataclass(frozen=True, slots=True)
 class TinyClip:
-    """`name` is what a user would type; `hub_folder` holds the same weights as the Hugging Face hub would."""
+    """The same weights in every form that a user may have them in.
+
+    `name` is what a user would type for `checkpoint`; `hub_folder` is laid out as a repository of the Hugging
+    Face hub, and `cache` is a hub cache that holds it as `REPOSITORY`, published as `MODEL/TAG`.
+    """
 
     name: str
     checkpoint: Path
     hub_folder: Path
+    cache: Path
+    root: Path
 
 
 @functools.cache
@@ -71,28 +84,40 @@ def tiny_clip() -> TinyClip:
         model = library.create_model(MODEL)
     hub = root / "hub"
     hub.mkdir()
+    # open_clip's table of published weights; as for OpenAI's, they were "trained" with the quick activation.
+    library.pretrained._PRETRAINED[MODEL] = {
+        TAG: {"hf_hub": f"{REPOSITORY}/", "quick_gelu": True, **SIGLIP_LIKE},
+    }
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, root / "tiny.safetensors")
     save_file(weights, hub / "open_clip_model.safetensors")
-    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash", "interpolation": "bilinear"}
-    document = {"model_cfg": CONFIG, "preprocess_cfg": preprocess}
+    document = {"model_cfg": CONFIG, "preprocess_cfg": SIGLIP_LIKE}
     (hub / "open_clip_config.json").write_text(json.dumps(document))
+    cache = root / "cache"
+    put_in_cache(cache, REPOSITORY, hub)
     checkpoint = root / "tiny.safetensors"
-    return TinyClip(name=f"open_clip:{MODEL}@{checkpoint}", checkpoint=checkpoint, hub_folder=hub)
+    return TinyClip(f"open_clip:{MODEL}@{checkpoint}", checkpoint, hub, cache, root)
 
 
-def picture(kind: str) -> UInt8[ndarray, "h w 3"]:
-    """A generated photograph-like picture: smooth colour, an edge and a little noise; the same every time."""
-    height, width = {"landscape": (90, 160), "portrait": (150, 80), "tiny": (3, 5), "square": (64, 64)}.get(
-        kind, (97, 61)
-    )
-    rng = np.random.default_rng(sum(kind.encode()))
-    y_H1, x_1W = np.mgrid[0:height, 0:1][0], np.mgrid[0:1, 0:width][1]
-    base_HW = np.sin(x_1W / 9.0 + rng.uniform(0, 6)) + np.cos(y_H1 / 7.0) + 1.5 * (x_1W * height > y_H1 * width)
-    gains_3 = np.ones(3) if kind == "grey" else rng.uniform(0.3, 1.0, 3)
-    noise_HW1 = rng.normal(0.0, 4.0, (height, width, 1))
-    values_HW3 = 90 + 45 * base_HW[:, :, None] * gains_3 + noise_HW1
-    return np.clip(values_HW3, 0, 255).astype(np.uint8)
+def put_in_cache(cache: Path, repository: str, folder: Path) -> Path:
+    """Lay `folder` out as the Hugging Face cache would after a download; return the snapshot folder."""
+    home = cache / f"models--{repository.replace('/', '--')}"
+    snapshot = home / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(folder, snapshot)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(snapshot.name)
+    return snapshot
 
 
-PICTURES = ("landscape", "portrait", "tiny", "square", "grey")
+@functools.cache
+def tiny_encoder() -> OpenClipEncoder:
+    """The checkpoint, loaded through the public loader."""
+    encoder = load_encoder(tiny_clip().name, device="cpu")
+    assert isinstance(encoder, OpenClipEncoder)
+    return encoder
+
+
+@functools.cache
+def tiny_export() -> Path:
+    """The same model exported; takes some seconds."""
+    return export_onnx(tiny_encoder(), tiny_clip().root / "onnx")

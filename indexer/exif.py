@@ -1,0 +1,104 @@
+"""What a camera wrote into the file: when, with what, where. Pure: tags in, metadata out."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from indexer.types import JSONValue
+
+Tags = Mapping[int, object]
+
+ORIENTATION, DESCRIPTION, MAKE, MODEL, CHANGED = 0x0112, 0x010E, 0x010F, 0x0110, 0x0132
+TAKEN, DIGITISED, TAKEN_OFFSET, LENS = 0x9003, 0x9004, 0x9011, 0xA434
+LATITUDE_REF, LATITUDE, LONGITUDE_REF, LONGITUDE = 1, 2, 3, 4
+
+DATE = re.compile(r"(\d{4})[:/-](\d\d)[:/-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
+OFFSET = re.compile(r"[+-]\d\d:\d\d")
+# What cameras and programs write when nobody described the picture.
+NO_CAPTION = re.compile(
+    r"(olympus|minolta|sony|samsung|kodak|nikon|konica|fuji\w*|digital|camera|dsc|img|\W|\d)+|default|untitled"
+    r"|screenshot|charset=.*",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExifTags:
+    """The main directory, the EXIF directory and the GPS directory, by tag number."""
+
+    main: Tags
+    exif: Tags
+    gps: Tags
+
+    @property
+    def orientation(self) -> int | None:
+        """1 to 8, or None."""
+        value = self.main.get(ORIENTATION)
+        return value if isinstance(value, int) and 1 <= value <= 8 else None
+
+
+def facts_of(tags: ExifTags) -> dict[str, JSONValue]:
+    """`taken_at` (ISO 8601), `camera`, `lens`, `latitude`, `longitude` (degrees), `caption`; only what is known."""
+    facts: dict[str, JSONValue | None] = {
+        "taken_at": _taken_at(tags),
+        "camera": _camera(_text(tags.main.get(MAKE)), _text(tags.main.get(MODEL))),
+        "lens": _text(tags.exif.get(LENS)),
+        "caption": _caption(_text(tags.main.get(DESCRIPTION))),
+    }
+    latitude = _degrees(tags.gps.get(LATITUDE), tags.gps.get(LATITUDE_REF), 90)
+    longitude = _degrees(tags.gps.get(LONGITUDE), tags.gps.get(LONGITUDE_REF), 180)
+    if latitude is not None and longitude is not None and (latitude, longitude) != (0.0, 0.0):
+        facts |= {"latitude": latitude, "longitude": longitude}
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _taken_at(tags: ExifTags) -> str | None:
+    for directory, tag in ((tags.exif, TAKEN), (tags.exif, DIGITISED), (tags.main, CHANGED)):
+        found = DATE.match(_text(directory.get(tag)) or "")
+        if found is None:
+            continue
+        try:
+            moment = datetime(*(int(part) for part in found.groups()))  # type: ignore[arg-type]  # six ints
+        except ValueError:  # 0000:00:00, month 13
+            continue
+        offset = _text(tags.exif.get(TAKEN_OFFSET)) or ""
+        return moment.isoformat() + (offset if OFFSET.fullmatch(offset) else "")
+    return None
+
+
+def _camera(make: str | None, model: str | None) -> str | None:
+    """ "Canon EOS 5D", not "Canon Canon EOS 5D"."""
+    if not make or not model:
+        return model or make
+    brand = make.split()[0]
+    return model if model.lower().startswith(brand.lower()) else f"{brand.title()} {model}"
+
+
+def _caption(text: str | None) -> str | None:
+    return None if text is None or NO_CAPTION.fullmatch(text) else text
+
+
+def _degrees(parts: object, reference: object, largest: float) -> float | None:
+    """Degrees, minutes, seconds and N, S, E or W → signed degrees."""
+    if not isinstance(parts, tuple | list) or len(parts) != 3:
+        return None
+    try:
+        degrees, minutes, seconds = (float(part) for part in parts)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    value = degrees + minutes / 60 + seconds / 3600
+    if not math.isfinite(value) or not 0 <= value <= largest:
+        return None
+    south_or_west = (_text(reference) or "").upper()[:1] in ("S", "W")
+    return round(-value if south_or_west else value, 6)
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if not isinstance(value, str):
+        return None
+    cleaned = "".join(c for c in value.replace("\0", " ") if c.isprintable()).strip()
+    return cleaned[:2000] or None

@@ -1,0 +1,125 @@
+"""Pictures by URL, from the public internet only.
+
+A list of URLs comes from strangers, so it must not become a way to read what only this machine can reach. The
+name is resolved here, every address it has must be public, and the connection goes to the address that was
+checked: there is no second look-up that could answer differently. Each redirect starts over.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from indexer.errors import UnreadableImageError
+from indexer.images import Limits
+
+Fetch = Callable[[str], bytes]
+
+REDIRECTS = 5
+USER_AGENT = "kallos"
+# What a site answers in X-Robots-Tag when its pictures are not for machine learning.
+OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex"})
+REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
+
+
+class UrlFetcher:
+    """Fetches pictures; may be used from several threads. Close it, or use it as a context manager.
+
+    Args:
+        limits: `max_bytes` is enforced while reading, whatever the headers say.
+        timeout_s: For each of connecting, and waiting for the next bytes.
+        allow_private: Also fetch from addresses that are not public.
+    """
+
+    def __init__(self, limits: Limits, *, timeout_s: float = 20.0, allow_private: bool = False) -> None:
+        self._limits = limits
+        self._allow_private = allow_private
+        self._client = httpx.Client(
+            timeout=timeout_s, follow_redirects=False, trust_env=False, headers={"User-Agent": USER_AGENT}
+        )
+
+    def __enter__(self) -> "UrlFetcher":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def fetch(self, url: str) -> bytes:
+        """The body.
+
+        Raises:
+            UnreadableImageError: unreachable, forbidden_address, opted_out or too_many_bytes.
+        """
+        for _ in range(REDIRECTS + 1):
+            answer = self._get(url)
+            if isinstance(answer, bytes):
+                return answer
+            url = urljoin(url, answer)
+        raise UnreadableImageError("unreachable", f"{url}: more than {REDIRECTS} redirects")
+
+    def _get(self, url: str) -> bytes | str:
+        """The body, or where the site says it is."""
+        address = self._resolve(url)
+        try:
+            parts = httpx.URL(url)
+            request = self._client.build_request(
+                "GET",
+                parts.copy_with(host=address),
+                headers={"Host": parts.netloc.decode("ascii")},
+                extensions={
+                    "sni_hostname": parts.host
+                },  # the certificate must be the name's, not the address's
+            )
+            response = self._client.send(request, stream=True)
+            try:
+                return self._read(url, response)
+            finally:
+                response.close()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise UnreadableImageError("unreachable", f"{url}: {error or type(error).__name__}") from error
+
+    def _read(self, url: str, response: httpx.Response) -> bytes | str:
+        if response.status_code in REDIRECT_STATUS and "location" in response.headers:
+            return str(response.headers["location"])
+        if response.status_code != httpx.codes.OK:
+            raise UnreadableImageError("unreachable", f"{url}: answered {response.status_code}")
+        directives = response.headers.get("x-robots-tag", "").lower().replace(":", ",").split(",")
+        if OPT_OUT & {directive.strip() for directive in directives}:
+            raise UnreadableImageError("opted_out", f"{url}: X-Robots-Tag asks not to be used for this")
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > self._limits.max_bytes:
+                raise UnreadableImageError(
+                    "too_many_bytes", f"{url}: more than the {self._limits.max_bytes} bytes that are allowed"
+                )
+        return bytes(body)
+
+    def _resolve(self, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise UnreadableImageError("unreachable", f"{url!r}: {error}") from error
+        if parts.scheme not in ("http", "https") or not host:
+            raise UnreadableImageError("unreachable", f"{url!r}: expected an http or https URL")
+        try:
+            found = socket.getaddrinfo(host, port or parts.scheme, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise UnreadableImageError("unreachable", f"{url}: {host!r} is not known ({error})") from error
+        addresses = [str(entry[4][0]) for entry in found]
+        if not self._allow_private and not all(map(is_public, addresses)):
+            raise UnreadableImageError("forbidden_address", f"{url}: {host!r} is not a public address")
+        return addresses[0]
+
+
+def is_public(address: str) -> bool:
+    """Reachable by anyone: not loopback, private, link-local, shared, multicast or reserved."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    inner = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None)
+    return (inner or parsed).is_global and not (inner or parsed).is_multicast

@@ -1,0 +1,83 @@
+"""Any sequence of adds, updates, deletes, rebuilds and restarts, against a dict and NumPy."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from jaxtyping import Float32
+from numpy import ndarray
+
+from indexer.collection import Collection
+from indexer.types import ImageId
+from indexer.verify import verify
+from tests.support.pictures import new_image, unit_vectors
+
+DIM = 8
+
+
+class CollectionMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.collection = self.open()
+        self.model: dict[ImageId, tuple[str, Float32[ndarray, " d"]]] = {}
+        self.seed = 0
+
+    def open(self) -> Collection:
+        return Collection.open(self.folder, model_id="m", dim=DIM)
+
+    @rule(names=st.lists(st.integers(0, 12), min_size=1, max_size=6, unique=True))
+    def add_or_update(self, names: list[int]) -> None:
+        self.seed += 1
+        vectors_ND = unit_vectors(len(names), DIM, self.seed)
+        images = [new_image(name) for name in names]
+        by_uri = {uri: image_id for image_id, (uri, _) in self.model.items()}
+        ids = self.collection.add(images, vectors_ND)
+        for image, image_id, vector_D in zip(images, ids, vectors_ND, strict=True):
+            assert by_uri.get(image.uri, image_id) == image_id
+            self.model[image_id] = (image.uri, vector_D)
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        chosen = data.draw(st.lists(st.sampled_from(sorted(self.model)), max_size=4, unique=True))
+        assert self.collection.delete([*chosen, ImageId(10**9)]) == sorted(chosen)
+        for image_id in chosen:
+            del self.model[image_id]
+
+    @rule()
+    def rebuild(self) -> None:
+        self.collection.compact(family="ivf_sq8")
+
+    @rule()
+    def restart(self) -> None:
+        self.collection.close()
+        self.collection = self.open()
+
+    @invariant()
+    def search_equals_numpy(self) -> None:
+        view = self.collection.view()
+        assert view.images == len(self.model)
+        query_D = unit_vectors(1, DIM, seed=self.seed + 1000)[0]
+        score = {
+            i: float(v.astype(np.float16).astype(np.float32) @ query_D) for i, (_, v) in self.model.items()
+        }
+        matches = view.search(query_D, 5, exact=True)
+        rows = view.rows_at(matches.slots_K)
+        best = sorted(score.values(), reverse=True)[:5]
+        np.testing.assert_allclose(matches.scores_K, best, atol=1e-6)
+        np.testing.assert_allclose([score[row.id] for row in rows], best, atol=1e-6)
+        assert all(self.model[row.id][0] == row.uri for row in rows)
+
+    def teardown(self) -> None:
+        assert verify(self.folder, full=True).problems == []
+        self.collection.close()
+        shutil.rmtree(self.folder)
+
+
+TestCollectionMachine = CollectionMachine.TestCase
+TestCollectionMachine.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
