@@ -40,7 +40,7 @@ class ExifTags:
 
 
 def facts_of(tags: ExifTags) -> dict[str, JSONValue]:
-    """`taken_at` (ISO 8601), `camera`, `lens`, `latitude`, `longitude` (degrees), `caption`; only what is known."""
+    """What is known of `taken_at` (ISO 8601), `camera`, `lens`, `caption`, `latitude` and `longitude`."""
     facts: dict[str, JSONValue | None] = {
         "taken_at": _taken_at(tags),
         "camera": _camera(_text(tags.main.get(MAKE)), _text(tags.main.get(MODEL))),
@@ -69,7 +69,7 @@ def _taken_at(tags: ExifTags) -> str | None:
 
 
 def _camera(make: str | None, model: str | None) -> str | None:
-    """ "Canon EOS 5D", not "Canon Canon EOS 5D"."""
+    """Give the name of the camera without saying the brand twice."""
     if not make or not model:
         return model or make
     brand = make.split()[0]

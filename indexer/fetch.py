@@ -81,7 +81,9 @@ class UrlFetcher:
             finally:
                 response.close()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise UnreadableImageError("unreachable", f"{url}: {error or type(error).__name__}") from error
+            raise UnreadableImageError(
+                "unreachable", f"{url}: {str(error) or type(error).__name__}"
+            ) from error
 
     def _read(self, url: str, response: httpx.Response) -> bytes | str:
         if response.status_code in REDIRECT_STATUS and "location" in response.headers:

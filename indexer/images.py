@@ -86,7 +86,7 @@ class Limits:
 
     @classmethod
     def from_memory(cls, available: int | None = None, *, workers: int = 1) -> "Limits":
-        """A quarter of the free memory, shared by `workers`, at 12 bytes a pixel; at least 16 MP and 64 MiB."""
+        """A quarter of the free memory, shared by `workers`; at least 16 megapixels and 64 MiB."""
         share = int((free_memory() if available is None else available) * LARGEST_SHARE) // max(workers, 1)
         return cls(
             max_bytes=min(max(share, 64 * 2**20), MOST_BYTES),
@@ -120,6 +120,7 @@ def decode(data: bytes, limits: Limits, *, name: str = "") -> Picture:
 
     Args:
         data: An encoded file. What it is, is read from its bytes; animations give their first frame.
+        limits: What one picture may take.
         name: Its file name, only to notice that it claims another format (`mislabelled` in the metadata).
 
     Raises:
@@ -177,7 +178,7 @@ def _open(
     except MemoryError as error:
         raise UnreadableImageError("out_of_memory", "not enough memory to decode it") from error
     except Exception as error:
-        # Codecs raise almost anything over broken bytes: SyntaxError, struct.error, ValueError, ZeroDivisionError.
+        # Codecs raise almost anything over broken bytes: SyntaxError, struct.error, ZeroDivisionError.
         _explain(error, data)
 
 
@@ -219,10 +220,12 @@ _QUARTER_TURNS = frozenset(_TURNS[i] for i in (5, 6, 7, 8))
 
 
 def _parsed(data: bytes) -> ImageFile.ImageFile:
-    """Read the header only. Formats that are not asked for are not even tried."""
+    """Read the header only. PIL opens MPO as a JPEG, and formats that are not listed are not tried."""
     if data[4:8] == b"ftyp" and data[8:12] not in (b"avif", b"avis"):
-        return pillow_heif.HeifImageFile(io.BytesIO(data))  # type: ignore[no-any-return]
-    return Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name not in ("HEIF", "SVG")])
+        return pillow_heif.HeifImageFile(io.BytesIO(data))
+    return Image.open(
+        io.BytesIO(data), formats=[name for name in FORMATS if name not in ("MPO", "HEIF", "SVG")]
+    )
 
 
 def _check_pixels(size: tuple[int, int], limits: Limits) -> None:
@@ -253,7 +256,8 @@ def _to_rgb(image: Image.Image, side: int) -> Image.Image:
     if max(image.size) >= 2 * side and image.mode in ("L", "RGB", "RGBA", "CMYK"):
         image = image.reduce(max(image.size) // side)  # a box filter: cheap, and no aliasing
     icc = image.info.get("icc_profile")
-    if image.mode == "P" or (image.mode in ("1", "L", "RGB") and "transparency" in image.info) or image.mode in ("LA", "PA", "La", "RGBa"):
+    see_through = "transparency" in image.info and image.mode in ("1", "L", "RGB")
+    if see_through or image.mode in ("P", "LA", "PA", "La", "RGBa"):
         image = image.convert("RGBA")
     elif image.mode.startswith(("I", "F")):
         image = _eight_bits(image)
@@ -334,7 +338,7 @@ def _open_svg(
 
 
 def _svg_size(text: str) -> tuple[float, float]:
-    """In CSS pixels, from the root's width and height, else its viewBox, else 100 x 100 as browsers do not ask."""
+    """In CSS pixels: the root's width and height, else its viewBox, else 100 x 100."""
     root = SVG_ROOT.search(text)
     tag = root[0] if root else ""
     lengths = {name: _positive(number) for name, number, _ in SVG_LENGTH.findall(tag)}

@@ -20,7 +20,8 @@ from jaxtyping import Float32
 from numpy import ndarray
 from numpy.typing import NDArray
 
-from indexer.collection import Collection, Known
+from indexer.catalog import Known
+from indexer.collection import Collection
 from indexer.errors import KallosError, UnreadableImageError
 from indexer.images import Limits, decode, sha256_of, thumbnail
 from indexer.protocols import Encoder

@@ -1,4 +1,4 @@
-"""What people wrote beside a picture: captions, tags, ratings and dates from `.txt`, `.json` and `.xmp` files.
+"""What people wrote beside a picture: captions, tags, ratings and dates in `.txt`, `.json` and `.xmp`.
 
     kite.png  +  kite.txt | kite.png.txt | kite.json | kite.xmp …
 
@@ -23,7 +23,19 @@ LONGEST_CAPTION = 4000
 TRANSLATION = re.compile(r"^([a-z]{2,3}(?:_[A-Za-z]+)?(?:@\w+)?)\.utf8\s*=\s*(.*)$")
 # img2dataset writes how the download went beside what the picture shows; only the latter is kept.
 BOOKKEEPING = frozenset(
-    ["key", "status", "error_message", "width", "height", "original_width", "original_height", "exif", "sha256", "md5", "format"]
+    (
+        "key",
+        "status",
+        "error_message",
+        "width",
+        "height",
+        "original_width",
+        "original_height",
+        "exif",
+        "sha256",
+        "md5",
+        "format",
+    )
 )
 
 

@@ -56,7 +56,7 @@ class SourceItem:
 
 @dataclass(frozen=True, slots=True)
 class SourceFailure:
-    """A picture, or a part of the source, that cannot be offered. `reason`: a word of `indexer.images.REASONS`."""
+    """Something that cannot be offered. `reason` is a word of `indexer.images.REASONS`."""
 
     uri: str
     reason: str
@@ -71,7 +71,7 @@ class Source(Protocol):
         ...
 
     def covers(self, uri: str) -> bool:
-        """Whether a picture with this URI, were it still there, would have been among the items just listed."""
+        """Whether a picture with this URI, were it still there, would have been listed."""
         ...
 
 
@@ -79,6 +79,7 @@ def open_source(source: str | Path, *, limits: Limits, fetch: Fetch | None = Non
     """Choose by what the path is.
 
     Args:
+        source: A path; links in it are kept, because they are part of the URIs.
         limits: `max_bytes` also bounds the members of tar shards, which are read ahead.
         fetch: How lists get pictures by URL; without it such rows fail as `unreachable`.
 
@@ -178,7 +179,7 @@ class FileSource:
 
 
 class TarSource:
-    """A shard. Its members are read in the order in which they lie, and each counts as unchanged with the shard."""
+    """A shard. Its members come in the order in which they lie, and are unchanged while the shard is."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self._path = path

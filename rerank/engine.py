@@ -140,7 +140,7 @@ class Engine:
     def _spread(self, axis: Axis, view: View) -> Spread:
         if axis.direction_D is not None:
             return self._moments.of(view).along(axis.direction_D)
-        return spread_of(_field(axis, view, view.live()))
+        return spread_of(_field(axis, view, view.live().slots()))
 
     def _standard(self, axis: Axis, view: View, cursor: Cursor) -> Term:
         """`axis` in standard deviations of the collection, as of the first page."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from indexer.axis_store import Axis
 from indexer.errors import InvalidInputError, InvalidQueryError
@@ -17,7 +18,7 @@ from rerank.types import Answer, Hit, IdPart, ImagePart, Part, RankQuery, Search
 
 LARGEST_PAGE = 1000
 LARGEST_ID = 2**63 - 1
-EXAMPLE_FILTER = {"must": [{"range": {"taken_at": {"gte": "2020-01-01"}}}]}
+EXAMPLE_FILTER: JsonDict = {"must": [{"range": {"taken_at": {"gte": "2020-01-01"}}}]}
 
 Name = Annotated[str, Field(max_length=80)]
 Number = Annotated[float, Field(allow_inf_nan=False)]

