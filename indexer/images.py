@@ -297,7 +297,16 @@ def _through_profile(image: Image.Image, icc: bytes) -> Image.Image:
 
 
 SVG_ROOT = re.compile(r"<(?:\w+:)?svg\b[^>]*>", re.DOTALL)
-SVG_LENGTH = re.compile(r"""\b(width|height)\s*=\s*["']\s*([0-9.eE+-]+)\s*(px|pt|mm|cm|in)?\s*["']""")
+SVG_LENGTH = re.compile(r"""\s(width|height)\s*=\s*["']\s*([0-9.eE+-]+)\s*(px|pt|pc|mm|cm|in)?\s*["']""")
+SVG_UNITS = {
+    "": 1.0,
+    "px": 1.0,
+    "pt": 96 / 72,
+    "pc": 16.0,
+    "mm": 96 / 25.4,
+    "cm": 96 / 2.54,
+    "in": 96.0,
+}  # CSS
 SVG_VIEWBOX = re.compile(r"""\bviewBox\s*=\s*["']([^"']*)["']""")
 # Anything but a fragment of the same file or data inside it: a path would be read from this disk.
 SVG_FOREIGN = re.compile(r"""(\bhref\s*=\s*)(["'])(?!\s*#|\s*data:)[^"']*\2""")
@@ -327,7 +336,7 @@ def _open_svg(
         raise UnreadableImageError("corrupt", f"an SVG of {width:g} x {height:g} has no usable shape")
     scale = min(side, 2 * WORKING_SIDE) / max(width, height)
     drawn = resvg_py.svg_to_bytes(
-        svg_string=SVG_FOREIGN.sub(r"\1\2#\2", text),
+        svg_string=SVG_FOREIGN.sub(r"\1\2#\2", _in_pixels(text)),
         background="#ffffff",
         width=max(1, round(width * scale)),
         height=max(1, round(height * scale)),
@@ -337,11 +346,21 @@ def _open_svg(
     return image, "SVG", (max(1, round(width)), max(1, round(height))), {}
 
 
+def _in_pixels(text: str) -> str:
+    """The root's width and height in plain pixels: resvg refuses other units where there is no viewBox."""
+
+    def plain(length: re.Match[str]) -> str:
+        name, number, unit = length.groups(default="")
+        return f' {name}="{_positive(number) * SVG_UNITS[unit]:g}"'
+
+    return SVG_ROOT.sub(lambda root: SVG_LENGTH.sub(plain, root[0]), text, count=1)
+
+
 def _svg_size(text: str) -> tuple[float, float]:
     """In CSS pixels: the root's width and height, else its viewBox, else 100 x 100."""
     root = SVG_ROOT.search(text)
     tag = root[0] if root else ""
-    lengths = {name: _positive(number) for name, number, _ in SVG_LENGTH.findall(tag)}
+    lengths = {name: _positive(number) * SVG_UNITS[unit] for name, number, unit in SVG_LENGTH.findall(tag)}
     viewbox = SVG_VIEWBOX.search(tag)
     box = [_positive(number) for number in re.split(r"[\s,]+", viewbox[1].strip())] if viewbox else []
     inner = (box[2], box[3]) if len(box) == 4 else (0.0, 0.0)

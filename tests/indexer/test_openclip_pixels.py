@@ -1,6 +1,7 @@
 """Preprocessing against open_clip's own, which is torchvision on PIL pictures."""
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from indexer.encoders.openclip_torch import ImageTower
 from indexer.errors import InvalidInputError
 from tests.golden import preprocess as golden
 from tests.support.generated_pictures import SIZES, picture
-from tests.support.tiny_clip import MODEL, open_clip, tiny_clip, tiny_encoder
+from tests.support.tiny_clip import MODEL, tiny_clip, tiny_encoder
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 CONFIGS = {
@@ -32,8 +33,8 @@ def ours(pixels: np.ndarray, config: PreprocessConfig) -> torch.Tensor:
 
 
 def theirs(pixels: np.ndarray, config: PreprocessConfig) -> torch.Tensor:
-    transform = open_clip().image_transform_v2(
-        open_clip().transform.PreprocessCfg(
+    transform = open_clip.transform.image_transform_v2(
+        open_clip.transform.PreprocessCfg(
             size=(config.height, config.width),
             mean=config.mean,
             std=config.std,
@@ -80,7 +81,7 @@ def test_a_strip_one_pixel_high_keeps_a_row_when_padded() -> None:
 
 @pytest.mark.parametrize("kind", SIZES)
 def test_the_loaded_model_prepares_as_its_own_transform(kind: str) -> None:
-    _, _, transform = open_clip().create_model_and_transforms(MODEL, pretrained=str(tiny_clip().checkpoint))
+    _, _, transform = open_clip.create_model_and_transforms(MODEL, pretrained=str(tiny_clip().checkpoint))
     encoder = tiny_encoder()
     mine = ours(picture(kind), encoder.preprocess)
     # The published weights of this architecture agree on their mean and deviation, a bare checkpoint has

@@ -10,8 +10,8 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
+import open_clip
 import torch
 from safetensors.torch import save_file
 
@@ -51,41 +51,20 @@ class TinyClip:
 
 
 @functools.cache
-def open_clip() -> ModuleType:
-    """Import open_clip, also where torchvision's compiled operators are absent.
-
-    PyPI's torchvision is built against PyPI's torch; beside a torch from another index its compiled part does
-    not load, and `import torchvision` then fails on the first operator that it wants to describe. open_clip
-    uses only the pure-Python transforms, so declaring the two operators' signatures is enough for tests.
-    Kallos itself never does this: for a user it is a broken installation, and is reported as one.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        for operator in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{operator}", signature)
-    import open_clip as module
-
-    return module
-
-
-@functools.cache
 def tiny_clip() -> TinyClip:
     """Register the architecture with open_clip and write random weights, once per process."""
-    library = open_clip()
     holder = tempfile.TemporaryDirectory(prefix="kallos-tiny-clip-")
     atexit.register(holder.cleanup)
     root = Path(holder.name)
     (root / f"{MODEL}.json").write_text(json.dumps(CONFIG))
-    library.add_model_config(root / f"{MODEL}.json")
+    open_clip.add_model_config(root / f"{MODEL}.json")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        model = library.create_model(MODEL)
+        model = open_clip.create_model(MODEL)
     hub = root / "hub"
     hub.mkdir()
     # open_clip's table of published weights; as for OpenAI's, they were "trained" with the quick activation.
-    library.pretrained._PRETRAINED[MODEL] = {
+    open_clip.pretrained._PRETRAINED[MODEL] = {
         TAG: {"hf_hub": f"{REPOSITORY}/", "quick_gelu": True, **SIGLIP_LIKE},
     }
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}

@@ -59,8 +59,9 @@ def class_meanings(sentences: SentenceModel) -> tuple[Float32[ndarray, "c t"], l
 
 
 def _word_net() -> tuple[list[str], dict[str, str], dict[str, str]]:
-    """Synsets in class order, their lemmas and glosses: tables that timm ships. Read, not imported: timm needs
-    torchvision, which has no build for the CPU-only torch.
+    """Synsets in class order, their lemmas and glosses: tables that timm ships.
+
+    Read, not imported: timm needs torchvision, which has no build for the CPU-only torch.
     """
     spec = importlib.util.find_spec("timm")
     if spec is None or spec.origin is None:
