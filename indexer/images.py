@@ -310,7 +310,7 @@ SVG_UNITS = {
 SVG_VIEWBOX = re.compile(r"""\bviewBox\s*=\s*["']([^"']*)["']""")
 # Anything but a fragment of the same file or data inside it: a path would be read from this disk.
 SVG_FOREIGN = re.compile(r"""(\bhref\s*=\s*)(["'])(?!\s*#|\s*data:)[^"']*\2""")
-SVG_ENTITY = re.compile(r"""<!ENTITY[^>]*(["'])(?P<value>.*?)\1""", re.DOTALL)
+SVG_ENTITY = re.compile(r"""<!ENTITY[^>"']*(["'])(?P<value>.*?)\1""", re.DOTALL)
 SVG_LONGEST_SHAPE = 64  # longer side over shorter side
 
 

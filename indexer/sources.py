@@ -144,6 +144,7 @@ class FolderSource:
             status = path.stat()
         except OSError as error:
             if is_picture or path.is_symlink():
+                self._unlisted.append(str(path))  # a drive that is not mounted has lost nothing
                 yield SourceFailure(str(path), "dangling_link", str(error))
             return
         if stat.S_ISDIR(status.st_mode):

@@ -46,6 +46,7 @@ class Services:
         )
 
     def close(self) -> None:
+        self.fetcher.close()
         self.collection.close()
 
 

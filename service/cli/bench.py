@@ -9,9 +9,10 @@ from rich.table import Table
 
 from indexer.encoders.registry import load_encoder
 from indexer.images import Limits
+from rerank.retrieval import Recall
 from service.bench.ingest import throughput
 from service.bench.record import circumstances, write
-from service.bench.retrieval import Recall, encode_captioned, recall
+from service.bench.retrieval import encode_captioned, recall_of
 from service.cli.options import Json
 from service.cli.output import ERR, OUT, print_json
 from service.samples import find_samples
@@ -45,7 +46,7 @@ def retrieval(
     limits = Limits.from_memory()
     encoder = load_encoder(model)
     captioned = encode_captioned(source, encoder, limits, lambda n: ERR.print(f"{n} pictures", end="\r"))
-    rows = {code: recall(captioned, encoder, code) for code in languages or LANGUAGES}
+    rows = {code: recall_of(captioned, encoder, code) for code in languages or LANGUAGES}
     document = circumstances(model=encoder.model_id, data=source.name) | {
         "chance": _chance(len(captioned.captions)),
         "recall": {code: asdict(row) for code, row in rows.items()},
@@ -93,7 +94,7 @@ def _recall_table(rows: dict[str, Recall]) -> Table:
     table = Table("language", "captions", "R@1", "R@5", "R@10", "median rank", box=None)
     for code, row in rows.items():
         shares = [f"{share:.1f}" for share in (row.at_1, row.at_5, row.at_10)]
-        table.add_row(code, str(row.captions), *shares, f"{row.median_rank:g}")
+        table.add_row(code, str(row.queries), *shares, f"{row.median_rank:g}")
     return table
 
 

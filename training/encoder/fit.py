@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,42 +77,49 @@ def _word_net() -> tuple[list[str], dict[str, str], dict[str, str]]:
     return synsets, table("imagenet_synset_to_lemma.txt"), table("imagenet_synset_to_definition.txt")
 
 
-def fit(drawings: Sequence[Captioned], folder: Path, *, seed: int = 0) -> dict[str, float]:
-    """Write head.safetensors beside the backbone and the tokenizer in `folder`; return held-out figures."""
-    sentences, backbone = SentenceModel(folder, 2), Backbone(folder, None)
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Captioned pictures as the backbone sees them."""
+
+    feature_NF: Float32[ndarray, "n f"]
+    logit_NC: Float32[ndarray, "n c"]
+    captions: Sequence[Sequence[str]]
+
+
+def learn_head(seen: Seen, sentences: SentenceModel, *, seed: int) -> Head:
+    """Everything of the encoder that is learned from captioned pictures."""
     meaning_CT, class_texts = class_meanings(sentences)
-    pixels = read_pixels(drawings)
-    encoder = BuiltinEncoder(folder=folder)
-    feature_NF, logit_NC = backbone.run([encoder.prepare(picture) for picture in pixels])
-    captions = [caption for drawing in drawings for caption in drawing.captions]
-    picture_Q = np.array([i for i, drawing in enumerate(drawings) for _ in drawing.captions])
+    captions = [caption for own in seen.captions for caption in own]
+    picture_Q = np.array([i for i, own in enumerate(seen.captions) for _ in own])
     sentence_QT = sentences.run(captions)
-    text_mean_T = np.concatenate([sentence_QT, sentences.run(class_texts)]).mean(axis=0)
-    root_NF = np.sqrt(np.maximum(feature_NF, 0))
+    root_NF = np.sqrt(np.maximum(seen.feature_NF, 0))
     _, _, visual_PF = np.linalg.svd(root_NF - root_NF.mean(axis=0), full_matrices=False)
-    heads_F = feature_NF.shape[1]
+    n_inputs = seen.feature_NF.shape[1] + TEXT_DIM
     blank = Head(
         meaning_CT=meaning_CT,
-        text_mean_T=text_mean_T,
-        input_mean_H=np.zeros(heads_F + TEXT_DIM, np.float32),
-        input_scale_H=np.ones(heads_F + TEXT_DIM, np.float32),
-        weight_TH=np.zeros((TEXT_DIM, heads_F + TEXT_DIM), np.float32),
+        text_mean_T=np.concatenate([sentence_QT, sentences.run(class_texts)]).mean(axis=0),
+        input_mean_H=np.zeros(n_inputs, np.float32),
+        input_scale_H=np.ones(n_inputs, np.float32),
+        weight_TH=np.zeros((TEXT_DIM, n_inputs), np.float32),
         bias_T=np.zeros(TEXT_DIM, np.float32),
         visual_mean_F=root_NF.mean(axis=0),
         visual_PF=visual_PF[:VISUAL_DIM],
     )
-    meaning_NT = blank.meaning(logit_NC)
-    input_NH = blank.inputs(feature_NF, meaning_NT)
+    meaning_NT = blank.meaning(seen.logit_NC)
+    input_NH = blank.inputs(seen.feature_NF, meaning_NT)
     mean_H, scale_H = input_NH.mean(axis=0), input_NH.std(axis=0) + 1e-3
     text_QT = blank.texts(sentence_QT)[:, :TEXT_DIM]
     weight_TH, bias_T = _fit_head((input_NH - mean_H) / scale_H, meaning_NT, text_QT, picture_Q, seed)
-    tensors = {name: getattr(blank, name) for name in Head.__slots__} | {
-        "input_mean_H": mean_H,
-        "input_scale_H": scale_H,
-        "weight_TH": weight_TH,
-        "bias_T": bias_T,
-    }
-    head = Head(**tensors)
+    return replace(blank, input_mean_H=mean_H, input_scale_H=scale_H, weight_TH=weight_TH, bias_T=bias_T)
+
+
+def fit(drawings: Sequence[Captioned], folder: Path, *, seed: int = 0) -> dict[str, float]:
+    """Write head.safetensors beside the backbone and the tokenizer in `folder`; return held-out figures."""
+    backbone, encoder = Backbone(folder, None), BuiltinEncoder(folder=folder)
+    pixels = read_pixels(drawings)
+    seen = look(encoder, backbone, pixels, [drawing.captions for drawing in drawings])
+    head = learn_head(seen, SentenceModel(folder, None), seed=seed)
+    tensors = {name: getattr(head, name) for name in Head.__slots__}
     embed = _embedder(encoder, backbone, head)
     cards, figures = {}, {}
     for name, (direction_D, accuracy, how) in fit_axes(drawings, pixels, embed, seed).items():
@@ -121,6 +129,12 @@ def fit(drawings: Sequence[Captioned], folder: Path, *, seed: int = 0) -> dict[s
     arrays = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}
     save_file(arrays, folder / "head.safetensors", {"axes": json.dumps(cards)})
     return figures
+
+
+def look(
+    encoder: BuiltinEncoder, backbone: Backbone, pixels: Sequence[Pixels], captions: Sequence[Sequence[str]]
+) -> Seen:
+    return Seen(*backbone.run([encoder.prepare(picture) for picture in pixels]), captions)
 
 
 def _embedder(encoder: BuiltinEncoder, backbone: Backbone, head: Head) -> Callable[[list[Pixels]], ndarray]:

@@ -69,6 +69,16 @@ def clipart(folder: Path) -> list[Captioned]:
     return there[:: max(1, len(there) // MOST_CLIPART)][:MOST_CLIPART]
 
 
+def stamps(folder: Path) -> list[Captioned]:
+    """Pictures below `folder` with a .txt beside them whose first line describes them (Tux Paint)."""
+    pictures = sorted(p for p in folder.rglob("*") if p.suffix in (".png", ".svg"))
+    texts = [(path, path.with_suffix(".txt")) for path in pictures]
+    first = [
+        (path, text.read_text("utf-8").partition("\n")[0].strip()) for path, text in texts if text.exists()
+    ]
+    return [Captioned(path, (caption,)) for path, caption in first if caption]
+
+
 def emoji(folder: Path) -> list[Captioned]:
     (names,) = folder.glob("emoji-datasource-*/package/emoji.json")
     pictures = {path.stem.lower(): path for path in folder.glob("lobehub-*/package/assets/*.webp")}

@@ -1,0 +1,30 @@
+// The REST interface, as the page uses it.
+
+export class Problem extends Error {}
+
+async function call(method, path, body, signal) {
+  const response = await fetch(path, {
+    method,
+    signal,
+    headers: body === undefined ? {} : { "Content-Type": "application/json" },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const answer = await response.json();
+  if (!response.ok) throw new Problem(answer.detail ?? `the server answered ${response.status}`);
+  return answer;
+}
+
+export const listAxes = async () => (await call("GET", "/axes")).axes;
+export const search = (body, signal) => call("POST", "/search", body, signal);
+export const rank = (axis, body, signal) => call("POST", `/rank?axis=${encodeURIComponent(axis)}`, body, signal);
+export const contentUrl = (id, width) => `/images/${id}/content${width ? `?width=${width}` : ""}`;
+
+// A file's bytes as base64, without the data: prefix.
+export function base64Of(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(file);
+  });
+}

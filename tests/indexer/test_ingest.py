@@ -1,0 +1,196 @@
+"""Indexing: what is new, what is skipped, what is followed, what is forgotten."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.collection import Collection
+from indexer.images import Limits
+from indexer.ingest import Ingest, IngestReport, ItemReport, Progress
+from indexer.sources import open_source
+from indexer.thumbnails import ThumbnailStore
+from tests.support.encoder import DIM, ColourEncoder
+from tests.support.files import encoded, noise
+
+LIMITS = Limits(max_bytes=1 << 22, max_pixels=1 << 24)
+
+
+class Library:
+    """A folder of pictures and a collection of it."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "pictures"
+        self.folder.mkdir()
+        self.collection = Collection.open(root / "data", model_id="colours-1", dim=DIM)
+        self.thumbnails = ThumbnailStore(root / "data")
+        self.job = Ingest(self.collection, ColourEncoder(), self.thumbnails, LIMITS, threads=2)
+
+    def put(self, name: str, seed: int) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(noise(seed)))
+        return path
+
+    def index(self, **options: object) -> IngestReport:
+        return replace(self.job, **options).run(open_source(self.folder, limits=LIMITS))  # type: ignore[arg-type]
+
+    def ids(self) -> dict[str, int]:
+        return {Path(uri).name: known.id for uri, known in self.collection.known().items()}
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    return Library(tmp_path)
+
+
+def counts(report: IngestReport) -> tuple[int, int, int, int, int]:
+    return report.indexed, report.unchanged, report.moved, report.deleted, len(report.failed)
+
+
+def test_each_picture_is_stored_with_its_own_vector(library: Library) -> None:
+    for seed in range(70):  # more than two batches of the encoder
+        library.put(f"{seed}.png", seed)
+    assert counts(library.index()) == (70, 0, 0, 0, 0)
+    encoder, view = ColourEncoder(), library.collection.view()
+    for row in view.scroll(limit=100):
+        seed = int(Path(row.uri).stem)
+        expected_D = encoder.encode_images([np.asarray(noise(seed))])[0]
+        np.testing.assert_allclose(view.vectors_at([row.slot])[0], expected_D, atol=1e-3)
+        assert (row.width, row.height) == (48, 40)
+        assert library.thumbnails.get(row.sha256) is not None
+
+
+def test_a_second_run_finds_nothing_new(library: Library) -> None:
+    for seed in range(5):
+        library.put(f"{seed}.png", seed)
+    library.index()
+    generation = library.collection.view().generation
+    assert counts(library.index()) == (0, 5, 0, 0, 0)
+    assert library.collection.view().generation == generation
+
+
+def test_a_touched_file_is_not_encoded_again(library: Library) -> None:
+    path = library.put("a.png", 1)
+    library.index()
+    os.utime(path, ns=(1, 2))
+    assert counts(library.index()) == (0, 1, 0, 0, 0)
+    assert library.collection.known()[str(path)].mtime_ns == 2
+
+
+def test_a_changed_file_keeps_its_id(library: Library) -> None:
+    library.put("a.png", 1)
+    library.put("b.png", 2)
+    library.index()
+    before = library.ids()
+    library.put("a.png", 3)
+    assert counts(library.index()) == (1, 1, 0, 0, 0)
+    assert library.ids() == before
+    view = library.collection.view()
+    row = view.row(library.collection.known()[str(library.folder / "a.png")].id)
+    expected_D = ColourEncoder().encode_images([np.asarray(noise(3))])[0]
+    np.testing.assert_allclose(view.vectors_at([row.slot])[0], expected_D, atol=1e-3)
+
+
+def test_moves_and_deletions_are_noticed_when_asked(library: Library) -> None:
+    for seed in range(4):
+        library.put(f"{seed}.png", seed)
+    library.index()
+    before = library.ids()
+    (library.folder / "0.png").rename(library.folder / "zero.png")
+    (library.folder / "1.png").unlink()
+    (library.folder / "sub").mkdir()
+    (library.folder / "2.png").rename(library.folder / "sub" / "2.png")
+    report = library.index(sync=True)
+    assert (report.moved, report.deleted, report.indexed) == (2, 1, 0)
+    assert library.ids() == {"zero.png": before["0.png"], "2.png": before["2.png"], "3.png": before["3.png"]}
+
+
+def test_without_sync_nothing_is_forgotten(library: Library) -> None:
+    library.put("a.png", 1).unlink()
+    library.put("b.png", 2)
+    library.index()
+    (library.folder / "b.png").unlink()
+    assert counts(library.index()) == (0, 0, 0, 0, 0)
+    assert set(library.ids()) == {"b.png"}
+
+
+def test_sync_spares_what_another_source_holds(library: Library, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "x.png").write_bytes(encoded(noise(9)))
+    library.job.run(open_source(other, limits=LIMITS))
+    library.put("a.png", 1)
+    library.index(sync=True)
+    assert set(library.ids()) == {"a.png", "x.png"}
+
+
+def test_a_drive_that_is_not_mounted_forgets_nothing(library: Library) -> None:
+    library.put("locked/a.png", 1)
+    library.index()
+    (library.folder / "locked").rename(library.folder.parent / "away")
+    (library.folder / "locked").symlink_to(library.folder.parent / "nowhere")
+    report = library.index(sync=True)
+    assert [item.reason for item in report.failed] == ["dangling_link"]
+    assert report.deleted == 0
+    assert set(library.ids()) == {"a.png"}
+
+
+def test_equal_files_share_a_vector_and_are_two_pictures(library: Library) -> None:
+    library.put("a.png", 1)
+    library.index()
+    library.put("b.png", 1)
+    assert counts(library.index()) == (1, 1, 0, 0, 0)
+    view = library.collection.view()
+    first, second = view.vectors_at([row.slot for row in view.scroll(limit=10)])
+    np.testing.assert_array_equal(first, second)
+
+
+def test_one_bad_picture_never_stops_the_rest(library: Library) -> None:
+    for seed in range(40):
+        library.put(f"{seed:02}.png", seed)
+    for name, data in {"05.png": b"", "17.png": b"no picture", "39.png": encoded(noise(1))[:60]}.items():
+        (library.folder / name).write_bytes(data)
+    report = library.index()
+    assert report.indexed == 37
+    found = {Path(item.uri).name: item.reason for item in report.failed}
+    assert found["05.png"] == "empty"
+    assert found["17.png"] == "not_an_image"
+    assert set(found) == {"05.png", "17.png", "39.png"}
+
+
+def test_a_stopped_run_keeps_what_it_did_and_goes_on(library: Library) -> None:
+    for seed in range(100):
+        library.put(f"{seed}.png", seed)
+    asked = iter(range(1000))
+    report = library.index(should_stop=lambda: next(asked) >= 60)
+    assert report.stopped
+    assert 0 < report.indexed <= 60
+    assert library.collection.view().images == report.indexed
+    rest = library.index()
+    assert (rest.indexed, rest.unchanged) == (100 - report.indexed, report.indexed)
+
+
+def test_progress_counts_every_picture_once(library: Library) -> None:
+    for seed in range(10):
+        library.put(f"{seed}.png", seed)
+    (library.folder / "3.png").write_bytes(b"")
+    seen: list[Progress] = []
+    reports: list[ItemReport] = []
+    library.index(on_progress=seen.append, on_item=reports.append)
+    assert [progress.done for progress in seen] == list(range(1, 11))
+    assert {progress.total for progress in seen} == {10}
+    assert sorted(item.status for item in reports) == ["failed"] + ["indexed"] * 9
+
+
+def test_captions_and_dates_are_stored(library: Library) -> None:
+    library.put("a.png", 1)
+    (library.folder / "a.json").write_text(
+        '{"caption": "a kite", "taken_at": "2001-09-09T01:46:40Z", "stars": 4}'
+    )
+    library.index()
+    (row,) = library.collection.view().scroll(limit=1)
+    assert row.taken_at == 1_000_000_000
+    assert row.metadata == {"caption": "a kite", "stars": 4}

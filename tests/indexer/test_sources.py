@@ -1,0 +1,144 @@
+"""Folders, shards and lists: what they offer, in which order, and what they say of the rest."""
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from indexer.errors import InvalidInputError, UnreadableImageError
+from indexer.images import Limits
+from indexer.sources import SourceFailure, SourceItem, open_source
+from tests.support.files import encoded, noise
+
+LIMITS = Limits(max_bytes=1 << 20, max_pixels=1 << 24)
+PNG = encoded(noise(0))
+
+
+def write(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(PNG)
+
+
+def items(path: Path) -> list[SourceItem | SourceFailure]:
+    return list(open_source(path, limits=LIMITS).items())
+
+
+def names(path: Path) -> list[str]:
+    return [str(Path(item.uri).relative_to(path)) for item in items(path) if isinstance(item, SourceItem)]
+
+
+def failures(path: Path) -> dict[str, str]:
+    return {Path(item.uri).name: item.reason for item in items(path) if isinstance(item, SourceFailure)}
+
+
+def test_a_folder_comes_in_natural_order(tmp_path: Path) -> None:
+    write(tmp_path, "b/img10.png", "b/img9.png", "a.PNG", "img2.jpg", ".hidden/x.png", ".y.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert names(tmp_path) == ["a.PNG", "b/img9.png", "b/img10.png", "img2.jpg"]
+    assert open_source(tmp_path, limits=LIMITS).count() == 4
+
+
+def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
+    write(tmp_path, "real/a.png")
+    (tmp_path / "again").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "up").symlink_to(tmp_path)
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert names(tmp_path) == ["again/a.png", "real/a.png"]
+    assert failures(tmp_path) == {"gone.png": "dangling_link", "up": "link_loop"}
+
+
+def test_a_folder_and_a_pipe_with_the_name_of_a_picture_are_named(tmp_path: Path) -> None:
+    write(tmp_path, "a.jpg/inside.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert names(tmp_path) == ["a.jpg/inside.png"]
+    assert failures(tmp_path) == {"a.jpg": "not_a_file", "pipe.png": "not_a_file"}
+
+
+def test_sidecars_lie_beside_their_picture(tmp_path: Path) -> None:
+    write(tmp_path, "kite.png")
+    (tmp_path / "kite.txt").write_text("by stem")
+    (tmp_path / "kite.json").write_text("{}")
+    (item,) = items(tmp_path)
+    assert isinstance(item, SourceItem)
+    assert item.sidecars() == {"txt": b"by stem", "json": b"{}"}
+    (tmp_path / "kite.png.txt").write_text("by name")
+    assert item.sidecars()["txt"] == b"by name"
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [(".tar", "w"), (".tar.gz", "w:gz")])
+def test_a_shard_groups_its_members_by_stem(tmp_path: Path, suffix: str, mode: str) -> None:
+    shard = tmp_path / f"shard{suffix}"
+    members = {"000.png": PNG, "000.txt": b"first", "001.txt": b"second", "001.png": PNG, "readme.md": b""}
+    with tarfile.open(shard, mode) as archive:  # type: ignore[call-overload]  # the mode is data here
+        for name, data in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    found = [item for item in items(shard) if isinstance(item, SourceItem)]
+    assert [item.uri for item in found] == [f"{shard}#000.png", f"{shard}#001.png"]
+    assert [item.sidecars() for item in found] == [{"txt": b"first"}, {"txt": b"second"}]
+    assert found[0].read() == PNG
+    assert open_source(shard, limits=LIMITS).count() == (2 if suffix == ".tar" else None)
+
+
+def test_a_shard_that_ends_too_early_gives_what_it_has(tmp_path: Path) -> None:
+    shard = tmp_path / "cut.tar"
+    with tarfile.open(shard, "w") as archive:
+        for name in ("a.png", "b.png"):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(PNG)
+            archive.addfile(entry, io.BytesIO(PNG))
+    shard.write_bytes(shard.read_bytes()[: 512 + -(-len(PNG) // 512) * 512 + 600])
+    found = items(shard)
+    assert [item.uri for item in found if isinstance(item, SourceItem)] == [f"{shard}#a.png"]
+    assert [item.reason for item in found if isinstance(item, SourceFailure)] == ["truncated"]
+
+
+def test_lists_give_paths_captions_and_metadata(tmp_path: Path) -> None:
+    write(tmp_path, "a.png", "b.png")
+    rows = {"path": ["a.png", "b.png", None], "caption": ["one", "two", "three"], "stars": [5, 3, 1]}
+    pyarrow.parquet.write_table(pa.table(rows), tmp_path / "list.parquet")
+    (tmp_path / "list.csv").write_text('path,caption,stars\na.png,"one, two",5\nb.png,two,3\n,none,1\n')
+    for name, first, stars in (("list.parquet", "one", 5), ("list.csv", "one, two", "5")):
+        one, two, three = items(tmp_path / name)
+        assert isinstance(one, SourceItem)
+        assert (one.uri, one.metadata) == (str(tmp_path / "a.png"), {"caption": first, "stars": stars})
+        assert one.read() == PNG
+        assert isinstance(two, SourceItem)
+        assert isinstance(three, SourceFailure)
+        assert "row 3" in three.message
+
+
+def test_a_list_without_a_location_is_refused_with_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InvalidInputError, match=r"expected a column named url.*it has a, b"):
+        items(tmp_path / "list.csv")
+
+
+def test_a_url_without_a_way_to_fetch_fails_alone(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("url\nhttp://example.org/a.png\n")
+    (item,) = items(tmp_path / "list.csv")
+    assert isinstance(item, SourceItem)
+    with pytest.raises(UnreadableImageError, match="fetching by URL is off"):
+        item.read()
+
+
+@pytest.mark.parametrize("name", ["missing", "notes.txt"])
+def test_what_holds_no_pictures_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(InvalidInputError, match=name):
+        open_source(tmp_path / name, limits=LIMITS)
+
+
+def test_a_file_past_the_byte_cap_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "big.png").open("wb") as file:
+        file.truncate(LIMITS.max_bytes + 1)
+    (item,) = items(tmp_path)
+    assert isinstance(item, SourceItem)
+    with pytest.raises(UnreadableImageError, match="expected at most"):
+        item.read()

@@ -1,0 +1,101 @@
+"""The gallery page, as a person uses it, in Debian's Chromium."""
+
+import base64
+import shutil
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.support.files import encoded
+from tests.support.server import COLOURS
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+def page(client: httpx.Client) -> Iterator[Page]:
+    assert CHROMIUM, "this test needs a browser: apt-get install chromium"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.goto(str(client.base_url))
+        yield page
+        browser.close()
+        assert errors == []
+
+
+def shown(page: Page) -> list[int]:
+    return [int(card.get_attribute("data-id") or 0) for card in page.locator(".hit").all()]
+
+
+def ids(client: httpx.Client, path: str, body: dict[str, object]) -> list[int]:
+    return [hit["id"] for hit in client.post(path, json={"limit": 40} | body).json()["hits"]]
+
+
+def test_a_person_searches_drops_a_picture_and_follows_their_taste(page: Page, client: httpx.Client) -> None:
+    expect(page.locator(".hit")).to_have_count(20)
+    assert shown(page) == ids(client, "/rank?axis=aesthetics", {})
+    natural = page.locator(".hit img").first.evaluate(
+        "async image => { await image.decode(); return image.naturalWidth }"
+    )
+    assert natural > 0
+
+    page.get_by_role("searchbox").fill("a red card")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expected = ids(client, "/search", {"query": "a red card"})
+    expect(page.locator(".hit").first).to_have_attribute("data-id", str(expected[0]))
+    assert shown(page) == expected
+    assert page.url.endswith("?q=a+red+card")
+
+    page.get_by_label("Weight of Aesthetics").fill("2")
+    expected = ids(client, "/search", {"query": "a red card", "axes": {"aesthetics": 2}})
+    expect(page.locator(".hit").first).to_have_attribute("data-id", str(expected[0]))
+    page.wait_for_url("**axis=aesthetics%3D2")
+    page.locator(".hit .open").first.click()
+    expect(page.locator("dialog .why b")).to_have_text(["query", "aesthetics"])
+    first = shown(page)[0]
+    page.get_by_role("dialog").get_by_role("button", name="More like this").click()
+    expected = ids(client, "/search", {"query": [{"id": first}], "axes": {"aesthetics": 2}})
+    expect(page.locator(".hit").first).to_have_attribute("data-id", str(expected[0]))
+    assert first not in shown(page)
+
+    page.get_by_role("button", name="Reset taste").click()
+    red = encoded(Image.new("RGB", (120, 90), COLOURS["red"]))
+    page.evaluate(
+        """base64 => {
+            const bytes = Uint8Array.from(atob(base64), letter => letter.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "red.png", { type: "image/png" }));
+            window.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer }));
+        }""",
+        base64.b64encode(red).decode(),
+    )
+    own = next(
+        hit["id"]
+        for hit in client.post("/search", json={"query": "a", "limit": 40}).json()["hits"]
+        if hit["uri"].endswith("/red.png")
+    )
+    expect(page.locator(".hit").first).to_have_attribute("data-id", str(own))
+    expect(page.locator("#parts img")).to_have_count(1)
+
+
+def test_an_order_can_be_chosen_and_shared(page: Page, client: httpx.Client) -> None:
+    page.get_by_label("Order of the results").select_option("recency asc")
+    expected = ids(client, "/rank?axis=recency", {"order": "asc"})
+    expect(page.locator(".hit").first).to_have_attribute("data-id", str(expected[0]))
+    page.reload()
+    expect(page.locator(".hit")).to_have_count(20)
+    assert shown(page) == expected
+
+
+def test_what_goes_wrong_is_said(page: Page) -> None:
+    expect(page.locator(".hit")).to_have_count(20)
+    page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
+    expect(page.locator("#status")).to_have_class("error")
+    expect(page.locator("#status")).to_contain_text("picture")

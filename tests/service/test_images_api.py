@@ -1,0 +1,145 @@
+"""Pictures as resources, and jobs."""
+
+import base64
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.support.files import encoded, noise
+from tests.support.server import kallos_server
+from tests.support.web import web_server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[httpx.Client]:
+    with kallos_server(tmp_path) as client:
+        yield client
+
+
+def count(client: httpx.Client) -> int:
+    images: int = client.get("/health/ready").json()["images"]
+    return images
+
+
+def wait(client: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
+    for _ in range(600):
+        found: dict[str, Any] = client.get(f"/jobs/{job['id']}").json()
+        if found["state"] in ("succeeded", "failed", "cancelled"):
+            return found
+        time.sleep(0.05)
+    raise TimeoutError(found)
+
+
+def test_uploads_are_found_shown_patched_and_deleted(server: httpx.Client) -> None:
+    data = encoded(noise(77, (600, 400)))
+    files = [("files", ("new.png", data)), ("files", ("bad.png", b"no picture"))]
+    new, bad = server.post("/images", files=files).json()["results"]
+    assert (new["status"], bad["status"], bad["reason"]) == ("indexed", "failed", "not_an_image")
+    assert count(server) == 21
+    place = f"/images/{new['id']}"
+
+    original = server.get(f"{place}/content")
+    assert original.content == data
+    assert original.headers["content-type"] == "image/png"
+    assert "sandbox" in original.headers["content-security-policy"]
+    again = server.get(f"{place}/content", headers={"If-None-Match": original.headers["etag"]})
+    assert again.status_code == 304
+    small = Image.open(io.BytesIO(server.get(f"{place}/content", params={"width": 100}).content))
+    assert (small.format, small.width) == ("JPEG", 100)
+
+    patched = server.patch(place, json={"metadata": {"stars": 5, "note": "mine"}}).json()
+    assert patched["metadata"]["stars"] == 5
+    assert server.patch(place, json={"metadata": {"note": None}}).json()["metadata"].get("note") is None
+    starred = {"query": "squares", "filter": {"must": [{"match": {"stars": 5}}]}}
+    assert [hit["id"] for hit in server.post("/search", json=starred).json()["hits"]] == [new["id"]]
+
+    assert server.delete(place).status_code == 204
+    assert server.get(place).json()["code"] == "not_found"
+    assert server.get(f"{place}/content").status_code == 404
+    assert count(server) == 20
+
+
+def test_the_same_picture_twice_is_one_picture(server: httpx.Client) -> None:
+    data = base64.b64encode(encoded(noise(78))).decode()
+    body = {"images": [{"data": data}, {"data": data, "metadata": {"tags": ["sea"]}}]}
+    first, second = server.post("/images", json=body).json()["results"]
+    assert first["id"] == second["id"]
+    (third,) = server.post("/images", json={"images": [{"data": data}]}).json()["results"]
+    assert (third["id"], third["status"]) == (first["id"], "unchanged")
+    assert count(server) == 21
+
+
+def test_pictures_come_by_url_too(server: httpx.Client) -> None:
+    with web_server() as site:
+        body = {"images": [{"url": f"{site}/a.png"}, {"url": f"{site}/missing.png"}]}
+        good, bad = server.post("/images", json=body).json()["results"]
+    assert good["status"] == "indexed"
+    assert (bad["status"], bad["reason"]) == ("failed", "unreachable")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"images": []},
+        {"images": [{}]},
+        {"images": [{"data": "a", "url": "b"}]},
+        {"images": [{"data": "%"}]},
+    ],
+)
+def test_bad_uploads_are_explained(server: httpx.Client, body: dict[str, Any]) -> None:
+    response = server.post("/images", json=body)
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_a_body_past_the_limit_is_refused(tmp_path: Path) -> None:
+    with kallos_server(tmp_path, max_upload_bytes=20_000) as client:
+        for content in (b"x" * 30_000, iter([b"x" * 15_000, b"x" * 15_000])):  # declared, and streamed
+            response = client.post("/images", content=content, headers={"content-type": "application/json"})
+            assert response.status_code == 413
+            assert response.json()["code"] == "request_too_large"
+
+
+def test_an_index_job_adds_what_is_new(server: httpx.Client, tmp_path: Path) -> None:
+    for seed in range(200, 230):
+        (tmp_path / "pictures" / f"new{seed}.png").write_bytes(encoded(noise(seed)))
+    (tmp_path / "pictures" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    accepted = server.post("/jobs/index", json={"sources": [str(tmp_path / "pictures")]})
+    assert accepted.status_code == 202
+    assert accepted.headers["location"] == f"/jobs/{accepted.json()['id']}"
+    done = wait(server, accepted.json())
+    assert done["state"] == "succeeded"
+    assert (done["result"]["indexed"], done["result"]["unchanged"]) == (30, 20)
+    assert [item["uri"].rpartition("/")[2] for item in done["result"]["failed"]] == ["broken.png"]
+    assert count(server) == 50
+    with server.stream("GET", f"/jobs/{done['id']}/events") as events:
+        text = "".join(events.iter_text())
+    assert text.startswith("event: succeeded\n")
+    assert json.loads(text.splitlines()[1].removeprefix("data: "))["id"] == done["id"]
+    assert server.delete(f"/jobs/{done['id']}").json()["code"] == "conflict"
+
+
+def test_a_job_reads_only_what_the_operator_opened(server: httpx.Client) -> None:
+    for source in ("/etc", "../..", "/nowhere"):
+        response = server.post("/jobs/index", json={"sources": [source]})
+        assert response.status_code == 422
+    assert server.get("/jobs/unknown").json()["code"] == "not_found"
+
+
+def test_a_job_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) -> None:
+    with kallos_server(tmp_path) as client:
+        for seed in range(300, 420):
+            (tmp_path / "pictures" / f"new{seed}.png").write_bytes(encoded(noise(seed)))
+        job = client.post("/jobs/index", json={"sources": [str(tmp_path / "pictures")]}).json()
+    with kallos_server(tmp_path) as client:  # indexes the same folder before it serves
+        done = wait(client, job)
+        assert done["state"] == "succeeded"
+        assert count(client) == 140

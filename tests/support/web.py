@@ -1,0 +1,43 @@
+"""A web server on this machine that misbehaves on request."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.support.files import encoded, noise
+
+PNG = encoded(noise(0))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        status, headers, body = {
+            "/a.png": (200, {}, PNG),
+            "/away": (302, {"Location": "/a.png"}, b""),
+            "/round": (302, {"Location": "/round"}, b""),
+            "/shy.png": (200, {"X-Robots-Tag": "noai"}, PNG),
+            "/endless.png": (200, {}, b"x" * 3_000_000),
+        }.get(self.path, (404, {}, b"nothing"))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@contextmanager
+def web_server() -> Iterator[str]:
+    """Its address, such as `http://127.0.0.1:43210`."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
