@@ -38,9 +38,12 @@ class Moments:
 
     @classmethod
     def of(cls, vectors_ND: Float32[ndarray, "n d"]) -> "Moments":
+        if len(vectors_ND) == 0:
+            dim = vectors_ND.shape[1]
+            return cls(np.zeros(dim, np.float32), np.zeros((dim, dim), np.float32))
         mean_D = vectors_ND.mean(axis=0)
         centred_ND = vectors_ND - mean_D
-        return cls(mean_D, centred_ND.T @ centred_ND / np.float32(max(len(vectors_ND), 1)))
+        return cls(mean_D, centred_ND.T @ centred_ND / np.float32(len(vectors_ND)))
 
     def along(self, direction_D: Float32[ndarray, " d"]) -> Spread:
         variance = float(direction_D @ self.covariance_DD @ direction_D)

@@ -38,7 +38,13 @@ def create_app(settings: Settings) -> FastAPI:
             runner.close()
             services.close()
 
-    app = FastAPI(title="Kallos", version=version("kallos"), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Kallos",
+        version=version("kallos"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        responses=errors.RESPONSES,
+    )
     app.add_middleware(BodyLimit, most=settings.max_upload_bytes)
     errors.install(app)
     for module in (search, images, axes, jobs, health, gallery):

@@ -38,6 +38,23 @@ TITLE = {
     503: "Unavailable",
 }
 PROBLEM = "application/problem+json"
+PROBLEM_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "stable: branch on it"},
+        "detail": {"type": "string", "description": "for people: the value, and what was expected"},
+    },
+}
+# What the OpenAPI document says of every route.
+RESPONSES: dict[int | str, dict[str, object]] = {
+    status: {"description": title, "content": {PROBLEM: {"schema": PROBLEM_SCHEMA}}}
+    for status, title in TITLE.items()
+    if status not in (405, 500)
+}
 
 
 def problem(status: int, code: str, detail: str, **extra: object) -> JSONResponse:

@@ -4,9 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
-from typer.main import get_command
 
 from indexer.errors import InvalidInputError, KallosError
 from service.cli import axes, bench
@@ -30,18 +28,19 @@ app.add_typer(bench.app, name="bench")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. 0: done. 1: it failed. 2: it was asked for wrongly."""
+    """Run one command. 0: done. 1: it failed. 2: it was asked for wrongly. 130: interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        status = get_command(app).main(arguments, prog_name="kallos", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except click.Abort:
-        return 130
+        app(arguments, prog_name="kallos")
+    except SystemExit as end:  # how Typer ends every command, and reports a wrong option
+        return end.code if isinstance(end.code, int) else 1
     except KallosError as error:
         if "--json" in arguments:
             OUT.out(json.dumps({"error": {"code": error.code, "detail": str(error)}}))
         ERR.print(f"kallos: {error}", markup=False, soft_wrap=True, style="red")
         return 2 if isinstance(error, InvalidInputError) else 1
-    return status if isinstance(status, int) else 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -147,12 +147,12 @@ def get_content(
 
 def _rendered(services: Services, row: ImageRow, width: int) -> bytes:
     if width > THUMBNAIL_SIDE:
-        original = services.originals.read(row, services.fetcher.fetch)
-        return render(original, services.limits, width)
-    if services.thumbnails.get(row.sha256) is None:
-        original = services.originals.read(row, services.fetcher.fetch)
-        services.thumbnails.put(row.sha256, lambda: thumbnail_of(original, services.limits))
-    return services.thumbnails.get(row.sha256) or b""
+        return render(services.originals.read(row, services.fetcher.fetch), services.limits, width)
+    small = services.thumbnails.get(row.sha256)
+    if small is None:
+        small = thumbnail_of(services.originals.read(row, services.fetcher.fetch), services.limits)
+        services.thumbnails.put(row.sha256, lambda: small)
+    return small if width == THUMBNAIL_SIDE else render(small, services.limits, width)
 
 
 def _row(services: Services, image_id: int) -> ImageRow:

@@ -7,12 +7,17 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
 from tests.support.files import encoded
 from tests.support.server import COLOURS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def is_ours(message: ConsoleMessage) -> bool:
+    """An error of the page; not the browser's note of a refusal, which the page itself shows."""
+    return message.type == "error" and not message.text.startswith("Failed to load resource")
 
 
 @pytest.fixture
@@ -23,7 +28,7 @@ def page(client: httpx.Client) -> Iterator[Page]:
         page = browser.new_page()
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("console", lambda message: errors.append(message.text) if is_ours(message) else None)
         page.goto(str(client.base_url))
         yield page
         browser.close()

@@ -34,7 +34,7 @@ def wait(client: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
         if found["state"] in ("succeeded", "failed", "cancelled"):
             return found
         time.sleep(0.05)
-    raise TimeoutError(found)
+    raise TimeoutError(job["id"])
 
 
 def test_uploads_are_found_shown_patched_and_deleted(server: httpx.Client) -> None:

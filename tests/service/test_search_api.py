@@ -1,6 +1,7 @@
 """POST /search, POST /rank and /axes over HTTP."""
 
 import base64
+import io
 from typing import Any
 
 import httpx
@@ -45,9 +46,7 @@ def test_the_answer_is_what_numpy_finds(client: httpx.Client) -> None:
         data = client.get(f"/images/{hit['id']}/content").content
         answer = post(client, "/search", {"query": [{"image": base64.b64encode(data).decode()}], "limit": 1})
         assert answer["hits"][0]["score"] == pytest.approx(1.0, abs=2e-3)
-        pixels = np.asarray(
-            Image.open(client.get(f"/images/{hit['id']}/content", follow_redirects=True)).convert("RGB")
-        )
+        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
         stored[hit["id"]] = float(encoder.encode_images([pixels])[0] @ query_D)
     answer = post(client, "/search", {"query": "a red card", "limit": ALL})
     assert answer["candidates"] == {"mode": "exact", "n": ALL}
@@ -139,8 +138,7 @@ def test_an_axis_is_taught_used_and_forgotten(client: httpx.Client) -> None:
     assert made.headers["location"] == "/axes/redness"
     assert made.json()["version"] == 1
     ranked = names(post(client, "/rank?axis=redness", {"limit": ALL}))
-    assert ranked[0] == "red.png"
-    assert ranked[-1] == "blue.png"
+    assert ranked.index("red.png") < ranked.index("halves.jpg") < ranked.index("blue.png")
     stars = client.post("/axes", json={"name": "stars", "field": "stars"})
     assert stars.json()["kind"] == "field"
     assert names(post(client, "/rank?axis=stars"))[:4] == ["black.png", "blue.png", "green.png", "red.png"]
