@@ -25,7 +25,8 @@ class Picture:
     """A decoded picture: upright, sRGB, alpha composited on white.
 
     `pixels` may be smaller than the original, never smaller than `indexer.images.WORKING_SIDE` on its
-    longer side unless the original is. `width` and `height` are those of the original, upright.
+    longer side unless the original is, or is an SVG, which has no pixels of its own. `width` and `height`
+    are those of the original, upright.
     """
 
     pixels: UInt8[ndarray, "h w 3"]

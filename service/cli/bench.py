@@ -10,7 +10,7 @@ from rich.table import Table
 from indexer.encoders.registry import load_encoder
 from indexer.images import Limits
 from rerank.retrieval import Recall
-from service.bench.ingest import throughput
+from service.bench.ingest import throughput, without_svg
 from service.bench.record import circumstances, write
 from service.bench.retrieval import encode_captioned, recall_of
 from service.cli.options import Json
@@ -70,16 +70,19 @@ def ingest(
 ) -> None:
     """Pictures per second, end to end and encoder alone."""
     source = folder or find_samples(samples).folder
-    rows = [throughput(source, model, cores=n, most=most) for n in cores or [1, 2]]
+    counts = cores or [1, 2]
+    rows = [throughput(source, "all", model, cores=n, most=most) for n in counts]
+    with without_svg(source) as pixels:
+        rows += [throughput(pixels, "without SVG", model, cores=n, most=most) for n in counts]
     document = circumstances(model=model, data=source.name) | {"throughput": [asdict(row) for row in rows]}
     write(out / "ingest.json", document)
     if as_json:
         print_json(document)
         return
-    table = Table("cores", "encoder alone /s", "end to end /s", "share", box=None)
+    table = Table("pictures", "cores", "encoder alone /s", "end to end /s", "share", box=None)
     for row in rows:
         share = f"{row.end_to_end / row.encoder_alone:.0%}"
-        table.add_row(str(row.cores), f"{row.encoder_alone:.1f}", f"{row.end_to_end:.1f}", share)
+        table.add_row(row.data, str(row.cores), f"{row.encoder_alone:.1f}", f"{row.end_to_end:.1f}", share)
     OUT.print(table)
 
 
