@@ -1,13 +1,17 @@
-"""`kallos verify`, `kallos compact`, `kallos delete`, `kallos models`."""
+"""`kallos verify`, `kallos compact`, `kallos delete`, `kallos models`: care of what there is."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from indexer.encoders.registry import ModelInfo, list_models
+from indexer.encoders.openclip import OpenClipEncoder
+from indexer.encoders.openclip_export import export_onnx
+from indexer.encoders.registry import ModelInfo, list_models, load_encoder
 from indexer.encoders.registry import download as download_weights
+from indexer.errors import InvalidInputError
 from indexer.types import ImageId
 from indexer.verify import verify as run_verify
 from service.cli.options import Collection, DataDir, Json, settings_from
@@ -67,9 +71,14 @@ def delete(
         OUT.print(f"{len(ids)} deleted")
 
 
-models_app = typer.Typer(
-    help="Encoders that are installed, cached, or can be fetched by name.", no_args_is_help=True
-)
+models_app = typer.Typer(help="Encoders that are installed, cached, or can be fetched by name.")
+
+
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context) -> None:
+    """Encoders that are installed, cached, or can be fetched by name."""
+    if context.invoked_subcommand is None:
+        models_list()
 
 
 @models_app.command("list")
@@ -99,3 +108,16 @@ def models_download(
     """Fetch a model's weights. Nothing else in Kallos ever does."""
     download_weights(name)
     ERR.print(f"{name} is ready: kallos index --model {name} FOLDER")
+
+
+@models_app.command("export")
+def models_export(
+    name: Annotated[str, typer.Argument(help="An open_clip: model that is on this machine.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+) -> None:
+    """Write an open_clip model as ONNX: the same vectors on a CPU, without torch."""
+    encoder = load_encoder(name, device="cpu")
+    if not isinstance(encoder, OpenClipEncoder):
+        raise InvalidInputError(f"{name!r} cannot be exported: expected an open_clip: model")
+    written = export_onnx(encoder, folder)
+    ERR.print(f"{written} is ready: kallos index --model onnx:{written} FOLDER")

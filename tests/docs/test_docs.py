@@ -1,0 +1,83 @@
+"""What the documents say exists, and what exists is in the documents."""
+
+import json
+import re
+from pathlib import Path
+
+import click
+import pytest
+from typer.main import get_command
+
+from indexer.images import REASONS
+from service.app import create_app
+from service.cli.main import app as kallos
+from service.settings import Settings
+from training.cli import app as kallos_train
+
+ROOT = Path(__file__).parents[2]
+DOCS = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+EVERYTHING = "\n".join(DOCS.values())
+
+
+def commands(command: click.Command, name: str) -> list[str]:
+    children = getattr(command, "commands", {})
+    return [line for child in children for line in commands(children[child], f"{name} {child}")] or [name]
+
+
+@pytest.mark.parametrize(("app", "name"), [(kallos, "kallos"), (kallos_train, "kallos-train")])
+def test_every_command_is_in_the_command_line_page(app: object, name: str) -> None:
+    page = (ROOT / "docs/cli.md").read_text()
+    found = commands(get_command(app), name)  # type: ignore[arg-type]
+    assert len(found) >= 3
+    for command in found:
+        assert command in page or command.removeprefix(f"{name} ") in page, command
+
+
+def test_every_route_is_documented() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    for path, methods in create_app(Settings()).openapi()["paths"].items():
+        for method in methods:
+            assert re.search(rf"{method.upper()} {re.escape(path)}[`?]", page), f"{method} {path}"
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    rows = dict(
+        re.findall(r"^\| `(KALLOS_\w+)` \| (.*?) \|", (ROOT / "docs/configuration.md").read_text(), re.M)
+    )
+    assert set(rows) == {f"KALLOS_{name.upper()}" for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if isinstance(default, str | int) and not isinstance(default, bool):
+            assert str(default) in rows[f"KALLOS_{name.upper()}"]
+
+
+def test_every_reason_is_documented() -> None:
+    page = (ROOT / "docs/cli.md").read_text()
+    for reason, meaning in REASONS.items():
+        assert f"| `{reason}` | {meaning} |" in page
+
+
+def test_links_lead_somewhere() -> None:
+    for path, text in DOCS.items():
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_readme_quotes_the_benchmarks() -> None:
+    """Each figure of the table is the recorded one."""
+    readme = (ROOT / "README.md").read_text()
+    retrieval = json.loads((ROOT / "docs/benchmarks/retrieval.json").read_text())["recall"]["en"]
+    shares = "/".join(f"{retrieval[key]:.1f}" for key in ("at_1", "at_5", "at_10"))
+    assert f"Recall@1/5/10: {shares}, median rank {retrieval['median_rank']:g}" in readme
+    rows = json.loads((ROOT / "docs/benchmarks/ingest.json").read_text())["throughput"]
+    for row in rows:
+        if row["data"] == "without SVG":
+            assert f"{row['end_to_end']:.0f} end to end, {row['encoder_alone']:.0f} encoder alone" in readme
+
+
+def test_the_curl_examples_are_valid_requests() -> None:
+    bodies = re.findall(r"-d '(\{.*?\})'", EVERYTHING)
+    assert bodies
+    schema = create_app(Settings()).openapi()["components"]["schemas"]["SearchRequest"]["properties"]
+    for body in bodies:
+        assert set(json.loads(body)) <= set(schema)
