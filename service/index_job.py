@@ -27,7 +27,10 @@ def check_sources(sources: Sequence[str], allowed: Sequence[Path]) -> list[str]:
         )
     resolved = []
     for source in sources:
-        path = Path(source).resolve()
+        try:
+            path = Path(source).resolve()
+        except (OSError, ValueError) as error:  # a loop of links, a NUL
+            raise InvalidInputError(f"{source!r} is not a path: {error}") from error
         if not any(path.is_relative_to(folder) for folder in allowed):
             folders = ", ".join(str(folder) for folder in allowed)
             raise InvalidInputError(f"{source!r} is outside the folders that this server may read: {folders}")

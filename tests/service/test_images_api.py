@@ -128,7 +128,7 @@ def test_an_index_job_adds_what_is_new(server: httpx.Client, tmp_path: Path) -> 
 
 
 def test_a_job_reads_only_what_the_operator_opened(server: httpx.Client) -> None:
-    for source in ("/etc", "../..", "/nowhere"):
+    for source in ("/etc", "../..", "/nowhere", "\0"):
         response = server.post("/jobs/index", json={"sources": [source]})
         assert response.status_code == 422
     assert server.get("/jobs/unknown").json()["code"] == "not_found"
