@@ -17,6 +17,7 @@ class Session:
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
+        ort.disable_telemetry_events()  # what people search for is nobody's business
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or 0
