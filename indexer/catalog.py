@@ -1,4 +1,4 @@
-"""Image rows of one collection: every statement about table `image` and `tombstone` is here."""
+"""Image rows of one collection: every statement about tables `image` and `tombstone` is here."""
 
 import json
 import time
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from indexer.database import Connection
 from indexer.errors import NotFoundError
-from indexer.filters import COLUMNS, Filter, to_sql
-from indexer.types import ImageId, ImageRow, JSONValue, Metadata, NewImage, Slot
+from indexer.filters import COLUMNS
+from indexer.types import ImageId, ImageRow, JSONValue, NewImage, Slot
 
 # ruff: noqa: S608 - statements are put together from constants; values are always bound
 SELECT = (
@@ -85,22 +85,24 @@ class Catalog:
         )
         return found
 
-    def touch(self, connection: Connection, image_id: int, uri: str, size: int, mtime_ns: int) -> None:
+    def stamp(self, connection: Connection, image_id: int, size: int, mtime_ns: int) -> None:
+        """Remember what the file looked like; nothing that a search can see."""
         connection.execute(
-            "UPDATE image SET uri = ?, size = ?, mtime_ns = ? WHERE collection = ? AND id = ?",
-            (uri, size, mtime_ns, self._collection, image_id),
+            "UPDATE image SET size = ?, mtime_ns = ? WHERE collection = ? AND id = ?",
+            (size, mtime_ns, self._collection, image_id),
         )
 
-    def set_metadata(self, connection: Connection, image_id: int, metadata: Metadata) -> None:
+    def rewrite(self, connection: Connection, row: ImageRow, slot: int, generation: int) -> None:
+        """Store `row` as it is given, in `slot`; the slot that it had becomes a tombstone."""
+        self._bury(connection, generation, "id IN (SELECT value FROM json_each(?))", [row.id])
         connection.execute(
-            "UPDATE image SET metadata = ? WHERE collection = ? AND id = ?",
-            (json.dumps(dict(metadata), ensure_ascii=False), self._collection, image_id),
-        )
-
-    def set_taken_at(self, connection: Connection, image_id: int, taken_at: float | None) -> None:
-        connection.execute(
-            "UPDATE image SET taken_at = ? WHERE collection = ? AND id = ?",
-            (taken_at, self._collection, image_id),
+            "UPDATE image SET slot = ?, uri = ?, size = ?, mtime_ns = ?, taken_at = ?, metadata = ?"
+            " WHERE collection = ? AND id = ?",
+            (
+                *(slot, row.uri, row.size, row.mtime_ns, row.taken_at),
+                json.dumps(dict(row.metadata), ensure_ascii=False),
+                *(self._collection, row.id),
+            ),
         )
 
     def known(self, connection: Connection) -> dict[str, Known]:
@@ -134,30 +136,42 @@ class Catalog:
     def after_id(self, connection: Connection, image_id: int, limit: int) -> list[ImageRow]:
         return [_row(row) for row in connection.execute(AFTER_ID, (self._collection, image_id, limit))]
 
-    def slots_where(self, connection: Connection, condition: Filter) -> list[int]:
-        sql, values = to_sql(condition)
-        statement = "SELECT slot FROM image WHERE collection = ? AND " + sql
-        return [slot for (slot,) in connection.execute(statement, [self._collection, *values])]
+    def ids_at(self, connection: Connection, slots: Sequence[int]) -> list[ImageId]:
+        """Ids of the pictures in `slots`, rising."""
+        rows = connection.execute(
+            "SELECT id FROM image WHERE collection = ? AND slot IN (SELECT value FROM json_each(?))"
+            " ORDER BY id",
+            (self._collection, json.dumps([int(slot) for slot in slots])),
+        )
+        return [ImageId(image_id) for (image_id,) in rows]
 
-    def ids_where(self, connection: Connection, condition: Filter) -> list[int]:
-        sql, values = to_sql(condition)
-        statement = "SELECT id FROM image WHERE collection = ? AND " + sql
-        return [image_id for (image_id,) in connection.execute(statement, [self._collection, *values])]
-
-    def numbers(self, connection: Connection, field: str) -> Iterator[tuple[int, float]]:
-        """(slot, value) of every picture that has a number in `field`: a column, or a key of the metadata."""
+    def values(
+        self, connection: Connection, field: str, first: int, end: int
+    ) -> Iterator[tuple[int, JSONValue]]:
+        """(slot, value) of pictures in slots [first, end) that have `field`: a column, or a metadata key."""
         if field in COLUMNS:
-            sql = (
-                f"SELECT slot, {field} FROM image"
-                f" WHERE collection = ?1 AND typeof({field}) IN ('integer', 'real')"
-            )
-            yield from connection.execute(sql, (self._collection,))
+            sql = f"SELECT slot, {field} FROM image WHERE collection = ? AND slot >= ? AND slot < ?"
+            yield from connection.execute(sql, (self._collection, first, end))
             return
-        path = "$" + "".join(f'."{step}"' for step in field.replace('"', "").split("."))
-        yield from connection.execute(
-            "SELECT slot, json_extract(metadata, ?2) FROM image"
-            " WHERE collection = ?1 AND json_type(metadata, ?2) IN ('integer', 'real')",
-            (self._collection, path),
+        path = "$" + "".join(f'."{step}"' for step in field.split("."))
+        rows = connection.execute(
+            "SELECT slot, json_type(metadata, ?2), json_extract(metadata, ?2) FROM image"
+            " WHERE collection = ?1 AND slot >= ?3 AND slot < ?4 AND json_type(metadata, ?2) <> 'null'",
+            (self._collection, path, first, end),
+        )
+        for slot, kind, value in rows:
+            if kind in ("true", "false"):
+                yield slot, kind == "true"
+            elif kind in ("array", "object"):
+                yield slot, json.loads(value)
+            else:
+                yield slot, value
+
+    def forget_tombstones(self, connection: Connection, slots: Sequence[int]) -> None:
+        """Their rows are gone: nothing can find them any more."""
+        connection.execute(
+            "DELETE FROM tombstone WHERE collection = ? AND slot IN (SELECT value FROM json_each(?))",
+            (self._collection, json.dumps([int(slot) for slot in slots])),
         )
 
     def tombstones(self, connection: Connection, *, after: int, until: int) -> list[int]:

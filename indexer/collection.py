@@ -4,13 +4,13 @@
     read    index over [0, built)  ∪  exact scan behind it  −  tombstones, then exact scores
 
 A crash between append and transaction leaves rows that nothing refers to; the next write goes over them. So
-an acknowledged picture is never lost, and a lost picture was never acknowledged.
+an acknowledged picture is never lost, and a lost picture was never acknowledged. What a slot says never
+changes: an edited picture keeps its id and moves to a new slot, so a reader never sees half an edit.
 """
 
 import re
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -18,54 +18,60 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from indexer import state as states
+from indexer.ann.rows import Rows
 from indexer.bitmap import Bitmap
 from indexer.catalog import Catalog, Known
-from indexer.database import Connection, Database
-from indexer.errors import InvalidInputError, ModelMismatchError, NotFoundError
-from indexer.faiss_index import EXACT_BELOW, Family, choose_family
+from indexer.database import Database
+from indexer.errors import InvalidInputError, ModelMismatchError
 from indexer.faults import reached
+from indexer.fields import Fields, Read
 from indexer.filters import Filter
 from indexer.lock import WriterLock
 from indexer.snapshots import SnapshotStore
+from indexer.state import State
 from indexer.times import seconds_since_1970
 from indexer.types import ImageId, ImageRow, Metadata, NewImage
-from indexer.vectors import VectorFile
-from indexer.view import View
+from indexer.vectors import VectorFile, to_rows
+from indexer.view import EXACT_ROWS, View
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 DATABASE = "kallos.sqlite"
-VECTORS = "vectors.f16"
-TAIL_SHARE = 0.2  # of the indexed rows: a longer tail is worth a new index
-
-
-@dataclass(frozen=True, slots=True)
-class CompactReport:
-    """What was built; `family` None means that this collection is scanned exactly."""
-
-    family: Family | None
-    built: int
-    seconds: float
+RETRIES = 5  # a reader meets another process that reclaims space: each retry sees a newer epoch
 
 
 class Collection:
     """Open it with `Collection.open`; safe to use from threads, and from several processes at once."""
 
-    def __init__(self, data_dir: Path, name: str, model_id: str, dim: int, database: Database) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        name: str,
+        model_id: str,
+        dim: int,
+        database: Database,
+        exact_rows: int = EXACT_ROWS,
+    ) -> None:
         self.name = name
         self.model_id = model_id
         self.dim = dim
         self.database = database
-        self._folder = data_dir / name
-        self._vectors = VectorFile(self._folder / VECTORS, dim)
-        self._snapshots = SnapshotStore(self._folder)
-        self._catalog = Catalog(name)
-        self._writer = WriterLock(data_dir)
+        self.folder = data_dir / name
+        self.snapshots = SnapshotStore(self.folder)
+        self.catalog = Catalog(name)
+        self.writer = WriterLock(data_dir / "writer.lock")
+        self._fields = Fields(_reader(database, self.catalog))
+        self._exact_rows = exact_rows
         self._lock = Lock()
         self._view: View | None = None
 
     @classmethod
-    def open(cls, data_dir: Path, name: str = "default", *, model_id: str, dim: int) -> "Collection":
+    def open(
+        cls, data_dir: Path, name: str = "default", *, model_id: str, dim: int, exact_rows: int = EXACT_ROWS
+    ) -> "Collection":
         """Open the collection `name`, made for `model_id` when it does not exist.
+
+        At most `exact_rows` eligible pictures are scanned exactly even where there is an index.
 
         Raises:
             ModelMismatchError: It holds vectors of another model.
@@ -76,21 +82,15 @@ class Collection:
         (data_dir / name).mkdir(parents=True, exist_ok=True)
         database = Database(data_dir / DATABASE)
         with database.write() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO collection (name, model_id, dim, created_at) VALUES (?, ?, ?, ?)",
-                (name, model_id, dim, time.time()),
-            )
-            have = connection.execute(
-                "SELECT model_id, dim FROM collection WHERE name = ?", (name,)
-            ).fetchone()
-        if have != (model_id, dim):
+            states.create(connection, name, model_id, dim)
+            have = State.read(connection, name)
+        if (have.model_id, have.dim) != (model_id, dim):
             database.close()
             raise ModelMismatchError(
-                f"collection {name!r} holds vectors of {have[0]} ({have[1]} numbers), "
-                f"not of {model_id} ({dim}): "
-                "use that model, or another collection"
+                f"collection {name!r} holds vectors of {have.model_id} ({have.dim} numbers), "
+                f"not of {model_id} ({dim}): use that model, or another collection"
             )
-        return cls(data_dir, name, model_id, dim, database)
+        return cls(data_dir, name, model_id, dim, database, exact_rows)
 
     def close(self) -> None:
         self.database.close()
@@ -111,12 +111,13 @@ class Collection:
             return []
         last = {image.uri: position for position, image in enumerate(images)}
         kept = sorted(last.values())
-        with self._writer.held():
-            first_slot = self._published()[0]
-            self._vectors.write(np.asarray(vectors_ND)[kept], at=first_slot)
+        rows_ND = to_rows(np.asarray(vectors_ND)[kept], self.dim)
+        with self.writer.held():
+            state = self.state()
+            self._file(state).write(rows_ND, at=state.rows)
             with self.database.write() as connection:
-                generation = self._advance(connection, slots=first_slot + len(kept))
-                ids = self._catalog.upsert(connection, [images[i] for i in kept], first_slot, generation)
+                generation = states.advance(connection, self.name, slots=state.slots + len(kept))
+                ids = self.catalog.upsert(connection, [images[i] for i in kept], state.slots, generation)
                 reached("uncommitted")
             reached("committed")
         by_uri = {images[position].uri: image_id for position, image_id in zip(kept, ids, strict=True)}
@@ -124,121 +125,126 @@ class Collection:
 
     def touch(self, changes: Sequence[tuple[ImageId, str, int, int]]) -> None:
         """Record (id, uri, size, mtime_ns) of files that were moved or rewritten with the same bytes."""
-        with self._writer.held(), self.database.write() as connection:
-            self._advance(connection)
-            for image_id, uri, size, mtime_ns in changes:
-                self._catalog.touch(connection, image_id, uri, size, mtime_ns)
+        with self.writer.held():
+            with self.database.read() as connection:
+                rows = self.catalog.by_ids(connection, [image_id for image_id, _, _, _ in changes])
+            moved = [
+                replace(row, uri=uri, size=size, mtime_ns=mtime_ns)
+                for row, (_, uri, size, mtime_ns) in zip(rows, changes, strict=True)
+                if row.uri != uri
+            ]
+            stamped = [change for row, change in zip(rows, changes, strict=True) if row.uri == change[1]]
+            self._rewrite(moved)
+            with self.database.write() as connection:
+                for image_id, _, size, mtime_ns in stamped:
+                    self.catalog.stamp(connection, image_id, size, mtime_ns)
 
     def patch(self, image_id: ImageId, changes: Metadata) -> ImageRow:
         """Merge `changes` into the metadata; None removes a key. `taken_at` takes an ISO 8601 date."""
-        with self._writer.held(), self.database.write() as connection:
-            (row,) = self._catalog.by_ids(connection, [image_id])
-            self._advance(connection)
-            if "taken_at" in changes:
-                self._catalog.set_taken_at(connection, image_id, _seconds(changes["taken_at"]))
+        with self.writer.held():
+            with self.database.read() as connection:
+                (row,) = self.catalog.by_ids(connection, [image_id])
+            taken_at = _seconds(changes["taken_at"]) if "taken_at" in changes else row.taken_at
             merged = {**row.metadata, **{k: v for k, v in changes.items() if k != "taken_at"}}
-            self._catalog.set_metadata(
-                connection, image_id, {key: value for key, value in merged.items() if value is not None}
-            )
-            (row,) = self._catalog.by_ids(connection, [image_id])
+            metadata = {key: value for key, value in merged.items() if value is not None}
+            self._rewrite([replace(row, taken_at=taken_at, metadata=metadata)])
+            with self.database.read() as connection:
+                (row,) = self.catalog.by_ids(connection, [image_id])
         return row
 
     def delete(self, ids: Sequence[ImageId]) -> list[ImageId]:
         """Forget pictures; the ids that existed, rising. Their slots are never searched again."""
         if not ids:
             return []
-        with self._writer.held(), self.database.write() as connection:
-            return self._catalog.delete(connection, ids, self._advance(connection))
-
-    def delete_where(self, condition: Filter) -> list[ImageId]:
-        """Forget every picture for which `condition` holds."""
-        with self._writer.held(), self.database.write() as connection:
-            ids = self._catalog.ids_where(connection, condition)
-            return self._catalog.delete(connection, ids, self._advance(connection)) if ids else []
+        with self.writer.held(), self.database.write() as connection:
+            generation = states.advance(connection, self.name)
+            return self.catalog.delete(connection, ids, generation)
 
     def known(self) -> dict[str, Known]:
         """What is stored, by uri."""
         with self.database.read() as connection:
-            return self._catalog.known(connection)
+            return self.catalog.known(connection)
 
     def find_by_sha256(self, digests: Sequence[str]) -> dict[str, list[ImageRow]]:
         """Pictures whose files have one of these hashes, by hash; the oldest first."""
         with self.database.read() as connection:
-            return self._catalog.by_sha256(connection, digests)
+            return self.catalog.by_sha256(connection, digests)
+
+    def ids_where(self, condition: Filter) -> list[ImageId]:
+        """Pictures for which `condition` holds, by rising id."""
+        view = self.view()
+        with self.database.read() as connection:
+            return self.catalog.ids_at(connection, view.slots_in(view.select(condition)).tolist())
+
+    def state(self) -> State:
+        """As published now, by whichever process."""
+        with self.database.read() as connection:
+            return State.read(connection, self.name)
 
     def view(self) -> View:
         """The newest generation, also when another process wrote it. Cheap when nothing has changed."""
         with self._lock:
-            before = self._view
-            with self.database.read() as connection:
-                slots, generation = self._published(connection)
-                snapshot = self._snapshots.current(slots)
-                unchanged = before is not None and before.generation == generation
-                if unchanged and before is not None and before.built == (snapshot.built if snapshot else 0):
-                    return before
-                since = 0 if before is None else before.generation
-                dead = self._catalog.tombstones(connection, after=since, until=generation)
-            alive = Bitmap.full(slots) if before is None else before.live().grown(slots)
-            self._view = View(
-                self.database,
-                self._catalog,
-                self._vectors.read(slots),
-                alive.without(dead),
-                snapshot,
-                generation,
-            )
-            return self._view
+            for attempt in range(RETRIES):
+                try:
+                    self._view = self._newest(self._view)
+                except FileNotFoundError:  # of an epoch that ended after its number was read
+                    if attempt == RETRIES - 1:
+                        raise
+                else:
+                    return self._view
+        raise AssertionError("the loop returns or raises")
 
-    def compact(
-        self, *, family: Family | None = None, progress: Callable[[int, int], None] | None = None
-    ) -> CompactReport:
-        """Build the index anew over everything published; `family` overrides the choice by size.
-
-        Reading and writing go on meanwhile. The rows of deleted pictures stay in the file.
-        """
-        started = time.monotonic()
-        slots, generation = self._published()
-        chosen = family or choose_family(slots)
-        if chosen is None or slots == 0:
-            self._snapshots.drop()
-            return CompactReport(None, 0, time.monotonic() - started)
-        manifest = self._snapshots.build(
-            self._vectors.read(slots),
-            chosen,
-            generation=generation,
-            model_id=self.model_id,
-            progress=progress,
+    def _newest(self, before: View | None) -> View:
+        with self.database.read() as connection:
+            state = State.read(connection, self.name)
+            if before is not None and before.epoch != state.epoch:
+                before = None
+            rows = Rows(self._file(state).read(state.rows))
+            snapshot = self.snapshots.current(rows, state.epoch)
+            built = 0 if snapshot is None else snapshot.built
+            if before is not None and (before.generation, before.built) == (state.generation, built):
+                return before
+            since = 0 if before is None else before.generation
+            dead = self.catalog.tombstones(connection, after=since, until=state.generation)
+        slot_map = state.slot_map(self.folder)
+        alive = Bitmap.full(len(rows)) if before is None else before.live().grown(len(rows))
+        return View(
+            self.database,
+            self.catalog,
+            self._fields,
+            rows,
+            slot_map,
+            alive.without(slot_map.rows_of(dead)),
+            snapshot,
+            slots=state.slots,
+            generation=state.generation,
+            epoch=state.epoch,
+            exact_rows=self._exact_rows,
         )
-        return CompactReport(chosen, manifest.built, time.monotonic() - started)
 
-    def compact_if_due(self) -> CompactReport | None:
-        """Build an index when the collection has outgrown the one it has, or has none and needs one."""
-        view = self.view()
-        behind = view.slots - view.built
-        if view.slots < EXACT_BELOW or behind <= TAIL_SHARE * view.built:
-            return None
-        return self.compact()
+    def _file(self, state: State) -> VectorFile:
+        return VectorFile(self.folder, self.dim, state.epoch)
 
-    def _published(self, connection: Connection | None = None) -> tuple[int, int]:
-        """(slots, generation)."""
-        if connection is None:
-            with self.database.read() as own:
-                return self._published(own)
-        row = connection.execute(
-            "SELECT slots, generation FROM collection WHERE name = ?", (self.name,)
-        ).fetchone()
-        if row is None:
-            raise NotFoundError(f"collection {self.name!r} was deleted")
-        return int(row[0]), int(row[1])
+    def _rewrite(self, rows: Sequence[ImageRow]) -> None:
+        """Store these pictures as given, each with its vector in a new slot. Under the writer lock."""
+        if not rows:
+            return
+        state = self.state()
+        file = self._file(state)
+        old_N = state.slot_map(self.folder).rows_of([row.slot for row in rows])
+        file.write(np.asarray(file.read(state.rows)[old_N]), at=state.rows)
+        with self.database.write() as connection:
+            generation = states.advance(connection, self.name, slots=state.slots + len(rows))
+            for slot, row in enumerate(rows, start=state.slots):
+                self.catalog.rewrite(connection, row, slot, generation)
 
-    def _advance(self, connection: Connection, *, slots: int | None = None) -> int:
-        """Begin a new generation, and publish `slots` when given; the new generation."""
-        (generation,) = connection.execute(
-            "UPDATE collection SET generation = generation + 1, slots = coalesce(?, slots) WHERE name = ?"
-            " RETURNING generation",
-            (slots, self.name),
-        ).fetchone()
-        return int(generation)
+
+def _reader(database: Database, catalog: Catalog) -> Read:
+    def read(field: str, first: int, end: int) -> list[tuple[int, object]]:
+        with database.read() as connection:
+            return list(catalog.values(connection, field, first, end))
+
+    return read  # type: ignore[return-value]  # JSONValue is recursive: mypy sees object
 
 
 def _seconds(value: object) -> float | None:

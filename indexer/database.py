@@ -73,6 +73,20 @@ MIGRATIONS: tuple[str, ...] = (
         finished_at REAL
     );
     """,
+    # Space is given back by epochs (indexer.slots); recall is measured on live queries (indexer.recall_log).
+    """
+    ALTER TABLE collection ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE collection ADD COLUMN kept_rows INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE collection ADD COLUMN next_slot INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE recall_sample (
+        collection TEXT NOT NULL REFERENCES collection (name),
+        at REAL NOT NULL,
+        k INTEGER NOT NULL,
+        found INTEGER NOT NULL,
+        asked REAL NOT NULL
+    );
+    CREATE INDEX recall_sample_at ON recall_sample (collection, at);
+    """,
 )
 
 

@@ -16,6 +16,9 @@ POINTS = (
     "index-renamed",  # it has its name, the manifest still names the old one
     "manifest-written",  # the new manifest lies beside
     "manifest-renamed",  # the new index is in force, the old one not yet removed
+    "epoch-copied",  # live rows and their slots lie in the next epoch's files
+    "epoch-caught-up",  # with its index and everything that was added meanwhile
+    "epoch-begun",  # the transaction that changes over is committed, the old files not yet removed
 )
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 CHUNK = 1 << 20
@@ -27,3 +29,24 @@ def sha256_of_file(path: Path) -> str:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def replace_text(path: Path, text: str, *, before: Callable[[], None] = lambda: None) -> None:
+    """Make `path` hold `text`, durably and at once; `before` is called when the new file lies beside."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(text)
+    sync_file(beside)
+    before()
+    beside.replace(path)
+    sync_folder(path.parent)
+
+
+def remove_tree(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of the files below a folder; 0 when it is not there."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(inner.stat().st_size for inner in path.rglob("*") if inner.is_file())

@@ -1,4 +1,4 @@
-"""The filter language: JSON → a checked tree → one SQL condition.
+"""The filter language: JSON → a checked tree, which `indexer.fields` evaluates.
 
     {"must": [C, …], "should": [C, …], "must_not": [C, …]}     all of, at least one of, none of
     {"match": {"format": "jpeg"}}  {"match": {"tags": ["sea", "boat"]}}     equals, or contains one of
@@ -6,7 +6,8 @@
     {"exists": "caption"}
 
 Groups nest, and a bare condition is a filter. A field is a column (`COLUMNS`) or a key of the metadata; dots
-lead into nested objects. A picture without the field matches none of match, range and exists.
+lead into nested objects. A list stands for each of its items. A picture without the field matches none of
+match, range and exists.
 """
 
 import json
@@ -62,69 +63,6 @@ Filter = Group | Match | Range | Exists
 def parse_filter(document: object) -> Filter:
     """Check a filter as it came from JSON. InvalidFilterError says where it is wrong, and how."""
     return _Parser().parse(document, "filter", 0)
-
-
-def to_sql(condition: Filter) -> tuple[str, list[object]]:
-    """A condition over table `image`, and the values to bind: no text of it comes from a request."""
-    match condition:
-        case Group():
-            return _group_sql(condition)
-        case Match():
-            return _match_sql(condition)
-        case Range():
-            return _range_sql(condition)
-        case Exists():
-            if condition.field in COLUMNS:
-                return f"({condition.field} IS NOT NULL)", []
-            return "(coalesce(json_type(metadata, ?), 'null') <> 'null')", [_path(condition.field)]
-
-
-def _group_sql(group: Group) -> tuple[str, list[object]]:
-    clauses: list[str] = []
-    values: list[object] = []
-    for parts, joined, form in (
-        (group.must, " AND ", "({})"),
-        (group.should, " OR ", "({})"),
-        (group.must_not, " OR ", "NOT ({})"),
-    ):
-        if parts:
-            compiled = [to_sql(part) for part in parts]
-            clauses.append(form.format(joined.join(sql for sql, _ in compiled)))
-            values += [value for _, bound in compiled for value in bound]
-    return "(" + (" AND ".join(clauses) or "1") + ")", values
-
-
-def _match_sql(match: Match) -> tuple[str, list[object]]:
-    if match.field in COLUMNS:
-        # IFNULL: in SQL an unknown is neither true nor false, and NOT of it neither; here it is false.
-        # The field is one of COLUMNS, not text of a request.
-        sql = f"ifnull({match.field} IN (SELECT value FROM json_each(?)), 0)"  # noqa: S608
-        return sql, [json.dumps(match.values)]
-    # json_each walks a list, and takes a single value for a list of one. Comparing types as well keeps
-    # true apart from 1 and "1".
-    return (
-        "EXISTS (SELECT 1 FROM json_each(metadata, ?) AS have JOIN json_each(?) AS want"
-        " ON have.value = want.value AND (have.type = want.type"
-        " OR (have.type IN ('integer', 'real') AND want.type IN ('integer', 'real'))))",
-        [_path(match.field), json.dumps(match.values)],
-    )
-
-
-def _range_sql(span: Range) -> tuple[str, list[object]]:
-    if span.field in COLUMNS:
-        bounds = " AND ".join(f"{span.field} {operator} ?" for operator, _ in span.bounds)
-        return f"ifnull({bounds}, 0)", [value for _, value in span.bounds]
-    kinds = "('text')" if isinstance(span.bounds[0][1], str) else "('integer', 'real')"
-    clauses = [f"coalesce(json_type(metadata, ?), 'null') IN {kinds}"]
-    values: list[object] = [_path(span.field)]
-    for operator, value in span.bounds:
-        clauses.append(f"json_extract(metadata, ?) {operator} ?")
-        values += [_path(span.field), value]
-    return f"({' AND '.join(clauses)})", values
-
-
-def _path(field: str) -> str:
-    return "$" + "".join(f'."{step}"' for step in field.split("."))
 
 
 class _Parser:

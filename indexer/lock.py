@@ -17,10 +17,10 @@ RETRY_S = 0.02
 
 
 class WriterLock:
-    """DATA_DIR/writer.lock, held for one write. The kernel frees it when its holder dies."""
+    """A lock file, held for one write. The kernel frees it when its holder dies."""
 
-    def __init__(self, data_dir: Path, *, wait_s: float = WAIT_S) -> None:
-        self._path = data_dir / "writer.lock"
+    def __init__(self, path: Path, *, wait_s: float = WAIT_S) -> None:
+        self._path = path
         self._wait_s = wait_s
         self._threads = threading.RLock()
         self._depth = 0

@@ -1,22 +1,28 @@
-"""Which index is in force: <collection>/manifest.json names one immutable index-N.faiss and its checksum.
+"""Which index is in force: manifest.json names one immutable index-N.faiss and its checksum.
 
 An index is never trusted and never the truth: when anything about it is wrong it is left aside, the
-collection is scanned exactly, and the next build replaces it.
+collection is scanned exactly, and the next build replaces it. Each epoch (see `indexer.slots`) has its own
+manifest, so that the index changes in the same moment as the rows.
 """
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 
-from jaxtyping import Float16
-from numpy import ndarray
-
+from indexer.ann.build import Watch, build
+from indexer.ann.calibrate import calibrate
+from indexer.ann.hnsw import Hnsw
+from indexer.ann.index import Calibration, Family, Point, Proposer, Snapshot
+from indexer.ann.ivf import Ivf
+from indexer.ann.rows import Rows
 from indexer.errors import CorruptStoreError
-from indexer.faiss_index import Family, Snapshot
 from indexer.faults import reached
-from indexer.files import sha256_of_file, sync_file, sync_folder
+from indexer.files import remove_tree, replace_text, sha256_of_file, sync_file, sync_folder
+from indexer.vectors import of_epoch
 
 LOG = logging.getLogger("kallos.index")
 
@@ -29,7 +35,7 @@ class Manifest:
     family: Family
     built: int
     generation: int
-    recall_at: tuple[tuple[int, float], ...]  # (probes, recall@10), measured when it was built
+    calibration: tuple[Point, ...]
     bytes: int
     sha256: str
     dim: int
@@ -41,47 +47,27 @@ class SnapshotStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._path = folder / "manifest.json"
+        self._lock = Lock()
         self._loaded: tuple[Manifest, Snapshot] | None = None
         self._rejected: tuple[int, int] | None = None  # mtime and size of a manifest that failed
 
-    def current(self, slots: int) -> Snapshot | None:
-        """The index in force over at most `slots` rows, or None."""
-        try:
-            stat = self._path.stat()
-            mark = (stat.st_mtime_ns, stat.st_size)
-            if mark == self._rejected:
-                return None
-            manifest = self.manifest()
-        except FileNotFoundError:
-            return None
-        except CorruptStoreError as error:
-            self._reject(error)
-            return None
-        if self._loaded is None or self._loaded[0] != manifest:
-            try:
-                self.check(manifest)
-                path = self._folder / manifest.index
-                snapshot = Snapshot.load(path, manifest.family, manifest.built, manifest.recall_at)
-            except (CorruptStoreError, OSError) as error:
-                if self.manifest() != manifest:  # swapped by another process while we looked: look again
-                    return self.current(slots)
-                self._reject(error)
-                return None
-            self._loaded = (manifest, snapshot)
-        return self._loaded[1] if manifest.built <= slots else None
+    def current(self, rows: Rows, epoch: int) -> Snapshot | None:
+        """The index in force over at most `rows`, or None."""
+        with self._lock:
+            return self._current(rows, epoch)
 
-    def manifest(self) -> Manifest:
+    def manifest(self, epoch: int) -> Manifest:
         """FileNotFoundError when nothing was built; CorruptStoreError when it cannot be read."""
-        text = self._path.read_text(errors="replace")
+        path = self._path(epoch)
+        text = path.read_text(errors="replace")
         try:
             fields = json.loads(text)
-            fields["recall_at"] = tuple((int(probes), float(share)) for probes, share in fields["recall_at"])
+            fields["calibration"] = tuple(Point(**point) for point in fields["calibration"])
             manifest = Manifest(**fields)
-        except (ValueError, TypeError, KeyError) as error:
-            raise CorruptStoreError(f"{self._path} is damaged: {error}") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CorruptStoreError(f"{path} is damaged: {error}") from error
         if Path(manifest.index).name != manifest.index:
-            raise CorruptStoreError(f"{self._path} names a file outside its folder: {manifest.index!r}")
+            raise CorruptStoreError(f"{path} names a file outside its folder: {manifest.index!r}")
         return manifest
 
     def check(self, manifest: Manifest) -> None:
@@ -93,78 +79,117 @@ class SnapshotStore:
             raise CorruptStoreError(f"{path} does not have the checksum of its manifest")
 
     def build(
-        self,
-        rows_ND: Float16[ndarray, "n d"],
-        family: Family,
-        *,
-        generation: int,
-        model_id: str,
-        progress: Callable[[int, int], None] | None = None,
+        self, rows: Rows, family: Family, *, epoch: int, generation: int, model_id: str, watch: Watch
     ) -> Manifest:
-        """Build beside, then swap by renaming the manifest. Readers keep theirs until they look again."""
-        snapshot = Snapshot.build(rows_ND, family, progress=progress)
+        """Build beside, then swap by renaming the manifest. Readers keep theirs until they look again.
+
+        What a stopped or killed build had finished is found again, as long as the rows are the same.
+        """
+        work = self._folder / f"build-{epoch}-{len(rows)}"
+        self._remove_work(except_for=work)
+        proposer = build(rows, family, work, watch)
         name = f"index-{self._next_number()}.faiss"
         beside = self._folder / f"{name}.part"
-        snapshot.save(beside)
+        proposer.save(beside)
         sync_file(beside)
         reached("index-written")
         path = self._folder / name
         beside.replace(path)
         sync_folder(self._folder)
         reached("index-renamed")
+        # Calibrated as it will be searched: loaded from its file.
+        calibration = calibrate(_load(path, family, rows), rows, lambda: watch.step("calibration", 0, 0))
         manifest = Manifest(
             index=name,
             family=family,
-            built=snapshot.built,
+            built=proposer.built,
             generation=generation,
-            recall_at=snapshot.recall_at,
+            calibration=calibration.points,
             bytes=path.stat().st_size,
             sha256=sha256_of_file(path),
-            dim=rows_ND.shape[1],
+            dim=rows.dim,
             model_id=model_id,
         )
-        self._publish(manifest)
-        self._remove_others(name)
+        text = json.dumps(asdict(manifest), indent=1) + "\n"
+        replace_text(self._path(epoch), text, before=lambda: reached("manifest-written"))
+        reached("manifest-renamed")
         return manifest
 
-    def drop(self) -> None:
+    def drop(self, epoch: int) -> None:
         """Go back to scanning exactly."""
-        self._path.unlink(missing_ok=True)
+        self._path(epoch).unlink(missing_ok=True)
         sync_folder(self._folder)
-        self._remove_others("")
 
-    def strays(self) -> list[Path]:
+    def sweep(self, epoch: int) -> None:
+        """Remove what unfinished and replaced builds left."""
+        for path in self.strays(epoch):
+            path.unlink(missing_ok=True)
+        self._remove_work(except_for=None)
+
+    def strays(self, epoch: int) -> list[Path]:
         """Files of unfinished or replaced builds."""
+        kept = {self._path(epoch)}
+        with suppress(FileNotFoundError, CorruptStoreError):  # then no index is in force
+            kept.add(self._folder / self.manifest(epoch).index)
+        found = {*self._folder.glob("index-*.faiss*"), *self._folder.glob("manifest*.json*")}
+        return sorted(found - kept)
+
+    def _current(self, rows: Rows, epoch: int) -> Snapshot | None:
         try:
-            kept = self.manifest().index
+            stat = self._path(epoch).stat()
+            if (stat.st_mtime_ns, stat.st_size) == self._rejected:
+                return None
+            manifest = self.manifest(epoch)
+        except FileNotFoundError:
+            return None
+        except CorruptStoreError as error:
+            self._reject(epoch, error)
+            return None
+        if self._loaded is None or self._loaded[0] != manifest:
+            try:
+                self.check(manifest)
+                proposer = _load(self._folder / manifest.index, manifest.family, rows)
+                if proposer.built != manifest.built:
+                    raise CorruptStoreError(
+                        f"{manifest.index} holds {proposer.built} rows: its manifest says {manifest.built}"
+                    )
+            except (CorruptStoreError, OSError) as error:
+                if self._replaced(manifest, epoch):  # by another process, while we looked: look again
+                    return self._current(rows, epoch)
+                self._reject(epoch, error)
+                return None
+            self._loaded = (manifest, Snapshot(manifest.family, proposer, Calibration(manifest.calibration)))
+        return self._loaded[1] if manifest.built <= len(rows) else None
+
+    def _replaced(self, manifest: Manifest, epoch: int) -> bool:
+        try:
+            return self.manifest(epoch) != manifest
         except (FileNotFoundError, CorruptStoreError):
-            kept = ""
-        found = [path for path in self._folder.glob("index-*.faiss*") if path.name != kept]
-        return sorted([*found, *self._folder.glob("manifest.json.part")])
+            return False
+
+    def _path(self, epoch: int) -> Path:
+        return self._folder / of_epoch("manifest.json", epoch)
 
     def _next_number(self) -> int:
         """Never that of a file that exists: the index in force is not written over."""
         numbers = [int(path.name.split("-")[1].split(".")[0]) for path in self._folder.glob("index-*.faiss*")]
         return max(numbers, default=0) + 1
 
-    def _publish(self, manifest: Manifest) -> None:
-        beside = self._path.with_name("manifest.json.part")
-        beside.write_text(json.dumps(asdict(manifest), indent=1) + "\n")
-        sync_file(beside)
-        reached("manifest-written")
-        beside.replace(self._path)
-        sync_folder(self._folder)
-        reached("manifest-renamed")
+    def _remove_work(self, except_for: Path | None) -> None:
+        folders: Iterable[Path] = self._folder.glob("build-*")
+        for folder in folders:
+            if folder != except_for:
+                remove_tree(folder)
 
-    def _remove_others(self, kept: str) -> None:
-        for path in self._folder.glob("index-*.faiss*"):
-            if path.name != kept:
-                path.unlink(missing_ok=True)
-
-    def _reject(self, error: Exception) -> None:
+    def _reject(self, epoch: int, error: Exception) -> None:
         try:
-            stat = self._path.stat()
+            stat = self._path(epoch).stat()
             self._rejected = (stat.st_mtime_ns, stat.st_size)
         except FileNotFoundError:
             self._rejected = None
         LOG.warning("searching without an index until the next `kallos compact`: %s", error)
+
+
+def _load(path: Path, family: Family, rows: Rows) -> Proposer:
+    """An index whose checksum has been checked. A graph needs as many rows as it was built over."""
+    return Hnsw.load(path, rows) if family == "hnsw" else Ivf.load(path)

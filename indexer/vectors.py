@@ -1,7 +1,8 @@
-"""DATA_DIR/<collection>/vectors.f16: one row of float16 for each slot, appended, never changed.
+"""DATA_DIR/<collection>/vectors.f16: float16 rows, appended, never changed.
 
 The database says how many rows are published. Bytes behind them are the leftover of a write that never
-committed; the next write goes over them.
+committed; the next write goes over them. Each epoch (see `indexer.slots`) has a file of its own:
+`vectors.f16` until space is reclaimed for the first time, then `vectors-1.f16`, …
 
 Dimension key   N rows, D embedding
 """
@@ -20,26 +21,40 @@ from indexer.files import sync_folder
 BYTES = 2  # of a float16
 
 
-class VectorFile:
-    """Appending and memory-mapped reading."""
+def of_epoch(name: str, epoch: int) -> str:
+    """The file `name` of an epoch: `vectors.f16`, `vectors-1.f16`, …"""
+    stem, _, ending = name.partition(".")
+    return name if epoch == 0 else f"{stem}-{epoch}.{ending}"
 
-    def __init__(self, path: Path, dim: int) -> None:
-        self.path = path
+
+def to_rows(vectors_ND: Float32[ndarray, "n d"], dim: int) -> Float16[ndarray, "n d"]:
+    """Vectors as they are stored.
+
+    Raises:
+        InvalidInputError: Wrong length, or a number that is not finite, also after rounding to float16.
+    """
+    if vectors_ND.ndim != 2 or vectors_ND.shape[1] != dim:
+        raise InvalidInputError(f"vectors have shape {vectors_ND.shape}: expected (n, {dim})")
+    with np.errstate(over="ignore"):
+        rows_ND = vectors_ND.astype("<f2")
+    if not np.isfinite(rows_ND).all():
+        raise InvalidInputError("a vector holds a number that is not finite, or too large for float16")
+    return rows_ND
+
+
+class VectorFile:
+    """Appending and memory-mapped reading of one epoch."""
+
+    def __init__(self, folder: Path, dim: int, epoch: int) -> None:
+        self.path = folder / of_epoch("vectors.f16", epoch)
         self.dim = dim
 
-    def write(self, vectors_ND: Float32[ndarray, "n d"], at: int) -> None:
-        """Put rows into slots `at`, `at` + 1, … and return when they are on disk.
+    def write(self, rows_ND: Float16[ndarray, "n d"], at: int) -> None:
+        """Put rows at `at`, `at` + 1, … and return when they are on disk.
 
         Raises:
-            InvalidInputError: Wrong length, or a number that is not finite, also after rounding to float16.
-            CorruptStoreError: Published rows are missing before slot `at`.
+            CorruptStoreError: Published rows are missing before `at`.
         """
-        if vectors_ND.ndim != 2 or vectors_ND.shape[1] != self.dim:
-            raise InvalidInputError(f"vectors have shape {vectors_ND.shape}: expected (n, {self.dim})")
-        with np.errstate(over="ignore"):
-            rows_ND = vectors_ND.astype("<f2")
-        if not np.isfinite(rows_ND).all():
-            raise InvalidInputError("a vector holds a number that is not finite, or too large for float16")
         self.check(at)
         created = not self.path.exists()
         with self.path.open("r+b" if not created else "x+b") as file:
@@ -53,17 +68,17 @@ class VectorFile:
             sync_folder(self.path.parent)
         reached("synced")
 
-    def read(self, slots: int) -> Float16[ndarray, "n d"]:
-        """The first `slots` rows, mapped, not read. CorruptStoreError when the file is shorter."""
-        self.check(slots)
-        if slots == 0:
+    def read(self, count: int) -> Float16[ndarray, "n d"]:
+        """The first `count` rows, mapped, not read. CorruptStoreError when the file is shorter."""
+        self.check(count)
+        if count == 0:
             return np.empty((0, self.dim), np.float16)
-        return np.memmap(self.path, np.float16, "r", shape=(slots, self.dim))
+        return np.memmap(self.path, np.float16, "r", shape=(count, self.dim))
 
-    def check(self, slots: int) -> None:
+    def check(self, count: int) -> None:
         have = self.path.stat().st_size if self.path.exists() else 0
-        if have < slots * self.dim * BYTES:
+        if have < count * self.dim * BYTES:
             raise CorruptStoreError(
-                f"{self.path} holds {have // (self.dim * BYTES)} rows, {slots} are published: "
+                f"{self.path} holds {have // (self.dim * BYTES)} rows, {count} are published: "
                 "restore it from a backup, or index the pictures into a new collection"
             )

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.collection import DATABASE, VECTORS
+from indexer.collection import DATABASE
 from indexer.database import Connection, Database
 from indexer.errors import CorruptStoreError, NotFoundError
 from indexer.snapshots import SnapshotStore
+from indexer.state import State
 from indexer.vectors import VectorFile
 
 BLOCK = 65_536
@@ -61,62 +62,76 @@ def _problems(data_dir: Path, path: Path, full: bool, checked: dict[str, int]) -
             for (line,) in connection.execute(pragma):
                 if line != "ok":
                     yield Problem("database_damaged", str(path), str(line))
-            rows = connection.execute("SELECT name, model_id, dim, slots FROM collection").fetchall()
-            for name, model_id, dim, slots in rows:
+            names = connection.execute("SELECT name FROM collection ORDER BY name").fetchall()
+            for (name,) in names:
                 checked["collections"] += 1
-                yield from _slots(connection, name, slots, checked)
-                yield from _vectors(data_dir / name / VECTORS, dim, slots, full, checked)
-                yield from _index(data_dir / name, model_id, dim, slots)
+                state = State.read(connection, name)
+                yield from _slots(connection, data_dir / name, name, state, checked)
+                yield from _vectors(data_dir / name, state, full, checked)
+                yield from _index(data_dir / name, state)
     finally:
         database.close()
 
 
-def _slots(connection: Connection, name: str, slots: int, checked: dict[str, int]) -> Iterator[Problem]:
-    """Each published slot belongs to exactly one image, or is a tombstone."""
-    taken = np.zeros(slots, np.int64)
+def _slots(
+    connection: Connection, folder: Path, name: str, state: State, checked: dict[str, int]
+) -> Iterator[Problem]:
+    """Each slot that has a row belongs to exactly one image, or is a tombstone; other slots to none."""
+    try:
+        slots_N = state.slot_map(folder).slots_of(np.arange(state.rows))
+    except CorruptStoreError as error:
+        yield Problem("slots_damaged", str(folder), str(error))
+        return
+    if len(slots_N) and (np.diff(slots_N).min(initial=1) < 1 or slots_N[0] < 0):
+        yield Problem("slots_damaged", str(folder), "the slots of the rows are not in rising order")
+        return
+    taken = np.zeros(state.slots, np.int64)
+    taken[slots_N] = -1
     images = 0
     for table in ("image", "tombstone"):
         statement = f"SELECT slot FROM {table} WHERE collection = ?"  # noqa: S608 - two constants
         for (slot,) in connection.execute(statement, (name,)):
             images += table == "image"
-            if 0 <= slot < slots:
+            if 0 <= slot < state.slots:
                 taken[slot] += 1
             else:
-                yield Problem("slot_out_of_range", name, f"{table} refers to slot {slot} of {slots}")
+                yield Problem("slot_out_of_range", name, f"{table} refers to slot {slot} of {state.slots}")
     checked["images"] += images
-    for code, wrong in (("slot_lost", taken == 0), ("slot_taken_twice", taken > 1)):
+    for code, wrong in (("slot_lost", taken == -1), ("slot_taken_twice", taken > 0)):
         if wrong.any():
             first = int(np.flatnonzero(wrong)[0])
             yield Problem(code, name, f"{int(wrong.sum())} slots, the first is {first}")
 
 
-def _vectors(path: Path, dim: int, slots: int, full: bool, checked: dict[str, int]) -> Iterator[Problem]:
+def _vectors(folder: Path, state: State, full: bool, checked: dict[str, int]) -> Iterator[Problem]:
+    file = VectorFile(folder, state.dim, state.epoch)
+    path = file.path
     try:
-        rows_ND = VectorFile(path, dim).read(slots)
+        rows_ND = file.read(state.rows)
     except CorruptStoreError as error:
         yield Problem("vectors_missing", str(path), str(error))
         return
     if not full:
         return
-    for start in range(0, slots, BLOCK):
+    for start in range(0, state.rows, BLOCK):
         block = rows_ND[start : start + BLOCK].astype(np.float32)
         length_N = np.linalg.norm(block, axis=1)
         wrong = np.flatnonzero(~(np.abs(length_N - 1) <= UNIT_TOLERANCE))  # also catches NaN
         if len(wrong):
-            message = f"slot {start + int(wrong[0])} has length {length_N[wrong[0]]:g}: expected 1"
+            message = f"row {start + int(wrong[0])} has length {length_N[wrong[0]]:g}: expected 1"
             yield Problem("vector_damaged", str(path), message)
         checked["vectors"] += len(block)
 
 
-def _index(folder: Path, model_id: str, dim: int, slots: int) -> Iterator[Problem]:
+def _index(folder: Path, state: State) -> Iterator[Problem]:
     snapshots = SnapshotStore(folder)
     try:
-        manifest = snapshots.manifest()
+        manifest = snapshots.manifest(state.epoch)
         snapshots.check(manifest)
     except FileNotFoundError:
         return
     except CorruptStoreError as error:
         yield Problem("index_damaged", str(folder), f"{error}; `kallos compact` builds it anew")
         return
-    if (manifest.model_id, manifest.dim) != (model_id, dim) or manifest.built > slots:
+    if (manifest.model_id, manifest.dim) != (state.model_id, state.dim) or manifest.built > state.rows:
         yield Problem("index_foreign", str(folder), "the index was built for other vectors")

@@ -3,9 +3,8 @@
 Dimension key   N pictures, D embedding, K results
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from threading import Lock
 from typing import Literal
 
@@ -13,18 +12,20 @@ import numpy as np
 from jaxtyping import Float16, Float32, Float64, Int64
 from numpy import ndarray
 
+from indexer.ann.index import Family, Snapshot
+from indexer.ann.rows import Rows, Scored
 from indexer.bitmap import Bitmap
 from indexer.catalog import Catalog
 from indexer.database import Database
-from indexer.faiss_index import ExactScan, Snapshot
+from indexer.fields import Count, Fields
 from indexer.filters import Filter
+from indexer.slots import SlotMap, Slots
 from indexer.types import ImageId, ImageRow
 
-EXACT_SHARE = 0.05  # of the collection: fewer eligible pictures than this are scanned, never approximated
-BLOCK = 65_536  # rows turned into float32 at a time
+# So many eligible pictures are scored within 8 ms wherever they lie: no index beats that by enough to matter.
+EXACT_ROWS = 20_000
+EXACT = 1.0
 MOST_CACHED = 64  # filters, and columns, of one view
-
-Slots = Sequence[int] | Int64[ndarray, " n"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +42,71 @@ class Matches:
 
 
 class View:
-    """Slots [0, slots) less `dead`. Pictures added later are not in it; a picture deleted later may still be
-    found by `search`, and is then left out by `rows_at`.
+    """Slots [0, slots) less the deleted ones. Pictures added later are not in it; a picture deleted later
+    may still be found by `search`, and is then left out by `rows_at`.
+
+    A `Bitmap` that goes in must have come out of the same view: it holds only live pictures.
     """
 
     def __init__(
         self,
         database: Database,
         catalog: Catalog,
-        rows_ND: Float16[ndarray, "n d"],
+        fields: Fields,
+        rows: Rows,
+        slot_map: SlotMap,
         alive: Bitmap,
         snapshot: Snapshot | None,
+        *,
+        slots: int,
         generation: int,
+        epoch: int,
+        exact_rows: int = EXACT_ROWS,
     ) -> None:
         self._database = database
         self._catalog = catalog
-        self._rows_ND = rows_ND
+        self._fields = fields
+        self._rows = rows
+        self._map = slot_map
         self._alive = alive
         self._snapshot = snapshot
+        self.slots = slots
         self.generation = generation
-        self.slots = len(rows_ND)
-        self.images = alive.count()
+        self.epoch = epoch
+        self._exact_rows = exact_rows
+        self.images = alive.count
         self.built = 0 if snapshot is None else snapshot.built
+        self._tail = rows.from_(self.built - self.built % 8)  # whole bytes of a bitmap
         self._lock = Lock()
         self._filters: dict[str, Bitmap] = {}
         self._columns: dict[str, Float64[ndarray, " n"]] = {}
 
-    @cached_property
-    def _scan(self) -> ExactScan:
-        return ExactScan(self._rows_ND)
+    @property
+    def family(self) -> Family | None:
+        return None if self._snapshot is None else self._snapshot.family
+
+    @property
+    def deleted(self) -> int:
+        """Rows that are still there for pictures that are not."""
+        return len(self._rows) - self.images
 
     def live(self) -> Bitmap:
         return self._alive
 
     def bitmap(self, slots: Slots) -> Bitmap:
-        return Bitmap.of(slots, self.slots)
+        """The live pictures among `slots`."""
+        return Bitmap.of(self._map.rows_of(slots), len(self._rows)) & self._alive
+
+    def before(self, allow: Bitmap, slots: int) -> Bitmap:
+        """Those of `allow` in slots below `slots`."""
+        return allow if slots >= self.slots else allow.below(self._map.row_count(slots))
+
+    def without(self, allow: Bitmap, slots: Slots) -> Bitmap:
+        return allow.without(self._map.rows_of(slots))
+
+    def slots_in(self, allow: Bitmap) -> Int64[ndarray, " n"]:
+        """Rising."""
+        return self._map.slots_of(allow.rows())
 
     def select(self, condition: Filter) -> Bitmap:
         """Live pictures for which `condition` holds."""
@@ -83,14 +114,17 @@ class View:
         with self._lock:
             found = self._filters.get(key)
         if found is None:
-            with self._database.read() as connection:
-                slots = self._catalog.slots_where(connection, condition)
-            found = self.bitmap(slots) & self._alive
+            mask_N = self._fields.mask(condition, self.slots, len(self._rows), self._map.rows_of)
+            found = Bitmap.of_mask(mask_N) & self._alive
             with self._lock:
                 if len(self._filters) >= MOST_CACHED:
                     self._filters.clear()
                 self._filters[key] = found
         return found
+
+    def counts(self, field: str, allow: Bitmap) -> list[Count]:
+        """How many of the allowed pictures have each value of `field`, most frequent first."""
+        return self._fields.counts(field, allow.mask(), self.slots, self._map.rows_of)
 
     def search(
         self,
@@ -98,43 +132,77 @@ class View:
         k: int,
         *,
         allow: Bitmap | None = None,
-        exact: bool = False,
+        without: Slots = (),
         recall: float = 0.95,
     ) -> Matches:
-        """The `k` live, allowed pictures with the largest inner product, best first.
+        """The `k` allowed pictures with the largest inner product, best first.
 
-        Few eligible pictures, or no index: all are scored. Otherwise the index proposes candidates for the
-        slots it covers, an exact scan finds those behind it, and all candidates are scored exactly.
+        Few eligible pictures, no index, or none that reaches `recall`: all are scored. Otherwise the index
+        proposes candidates for the rows it covers, an exact scan finds those behind it, and all candidates
+        are scored exactly. `without` leaves out a few pictures at no cost.
         """
-        eligible = self._alive if allow is None else allow & self._alive
-        count = eligible.count()
+        allow = self._alive if allow is None else allow
         query_D = np.ascontiguousarray(query_D, np.float32)
-        small = count <= EXACT_SHARE * self.slots
-        if self._snapshot is None or exact or small or k >= self.built // 2:
-            slots_K = self._scan.search(query_D, _with_ties(k), eligible)
-            return self._scored(query_D, slots_K, k, "exact", count)
-        covered_K = self._snapshot.search(query_D, k, eligible.below(self.built), recall=recall)
-        tail_K = self._scan.search(query_D, k, eligible, begin=self.built)
-        slots_K = np.concatenate([covered_K, tail_K])
-        return self._scored(query_D, slots_K, k, "top_k", len(slots_K))
+        wanted = k + len(without)
+        found, mode, candidates = self._found(query_D, wanted, allow, recall)
+        slots_K = self._map.slots_of(found.rows_K)
+        scores_K = found.scores_K
+        if len(without):
+            keep_K = ~np.isin(slots_K, np.asarray(without, np.int64))
+            scores_K, slots_K = scores_K[keep_K], slots_K[keep_K]
+        return Matches(scores_K[:k], slots_K[:k], mode, candidates)
+
+    def _found(
+        self, query_D: Float32[ndarray, " d"], k: int, allow: Bitmap, recall: float
+    ) -> tuple[Scored, Literal["exact", "top_k"], int]:
+        point = None
+        if self._snapshot is not None and recall < EXACT and allow.count > self._exact_rows:
+            point = self._snapshot.calibration.cheapest(recall, k)
+        if self._snapshot is None or point is None or k >= self.built // 8:
+            return self._rows.best(query_D, k, allow), "exact", allow.count
+        selector = None if allow.is_full else allow
+        covered_K = self._snapshot.proposer.propose(query_D, point.want, point.effort, selector)
+        if len(covered_K) < min(k, point.want):  # the filter let too few through: no guessing
+            return self._rows.best(query_D, k, allow), "exact", allow.count
+        found = self._rows.best_of(query_D, covered_K, k)
+        candidates = len(covered_K)
+        if len(self._rows) > self.built:
+            behind, scored = self._behind(query_D, k, allow)
+            candidates += scored
+            rows_N = np.concatenate([found.rows_K, behind.rows_K])
+            found = Scored.best_of(np.concatenate([found.scores_K, behind.scores_K]), rows_N, k)
+        return found, "top_k", candidates
+
+    def _behind(self, query_D: Float32[ndarray, " d"], k: int, allow: Bitmap) -> tuple[Scored, int]:
+        """The `k` best rows that the index does not cover, and how many there were to score."""
+        first = len(self._rows) - len(self._tail)
+        bits = Bitmap(allow.bytes_B[first // 8 :], len(self._tail)).without(range(self.built - first))
+        best = self._tail.best(query_D, k, bits)
+        return Scored(best.scores_K, best.rows_K + first), bits.count
 
     def project(
         self, direction_D: Float32[ndarray, " d"], *, allow: Bitmap | None = None
     ) -> tuple[Float32[ndarray, " n"], Int64[ndarray, " n"]]:
-        """Inner product of every live, allowed picture with `direction_D`, and its slot; by rising slot."""
-        eligible = self._alive if allow is None else allow & self._alive
-        slots_N = eligible.slots()
-        return self._inner(np.asarray(direction_D, np.float32), slots_N), slots_N
+        """Inner product of every allowed picture with `direction_D`, and its slot; by rising slot."""
+        rows_N = (self._alive if allow is None else allow).rows()
+        scores_N = self._rows.project(np.asarray(direction_D, np.float32), rows_N)
+        return scores_N, self._map.slots_of(rows_N)
+
+    def live_rows(self, block: int) -> Iterator[Float16[ndarray, "n d"]]:
+        """Every live row as it is stored, rising, `block` at a time."""
+        rows_N = self._alive.rows()
+        for start in range(0, len(rows_N), block):
+            yield self._rows.rows_ND[rows_N[start : start + block]]
 
     def vectors_at(self, slots: Slots) -> Float32[ndarray, "n d"]:
-        """Stored vectors, in the order of `slots`."""
-        return self._rows_ND[np.asarray(slots, np.int64)].astype(np.float32)
+        """Stored vectors, in the order of `slots`, none of which was deleted before this view."""
+        return self._rows.take(self._map.rows_of(slots))
 
     def sample(self, most: int) -> Float32[ndarray, "n d"]:
         """At most `most` live vectors, evenly spread over the slots; always the same for one view."""
-        slots_N = self._alive.slots()
-        step = max(1, -(-len(slots_N) // most))
-        return self.vectors_at(slots_N[::step])
+        rows_N = self._alive.rows()
+        step = max(1, -(-len(rows_N) // most))
+        return self._rows.take(rows_N[::step])
 
     def rows_at(self, slots: Slots) -> list[ImageRow]:
         """In the order of `slots`; pictures deleted or updated since this view was made are left out."""
@@ -149,50 +217,33 @@ class View:
     def row(self, image_id: ImageId) -> ImageRow:
         return self.rows([image_id])[0]
 
-    def scroll(self, *, after: int = 0, limit: int = 100) -> list[ImageRow]:
+    def scroll(self, *, after: int = 0, limit: int = 100, condition: Filter | None = None) -> list[ImageRow]:
         """Pictures by rising id, from the first whose id is larger than `after`."""
+        allowed_N = None if condition is None else self.select(condition).mask()
+        found: list[ImageRow] = []
         with self._database.read() as connection:
-            return self._catalog.after_id(connection, after, limit)
+            while len(found) < limit:
+                page = self._catalog.after_id(connection, after, limit)
+                if allowed_N is None:
+                    return page
+                row_K = self._map.rows_of([row.slot for row in page])
+                # A picture added or edited since has a slot behind this view: it is not in it.
+                known_K = (row_K >= 0) & (row_K < len(allowed_N))
+                known_K[known_K] = allowed_N[row_K[known_K]]
+                found += [row for row, inside in zip(page, known_K, strict=True) if inside]
+                if len(page) < limit:
+                    break
+                after = page[-1].id
+        return found[:limit]
 
-    def column(self, field: str) -> Float64[ndarray, " n"]:
-        """The number in `field` for every slot; NaN where a picture has none."""
+    def numbers(self, field: str, slots: Slots) -> Float64[ndarray, " n"]:
+        """The number in `field` for each of `slots`; NaN where a picture has none."""
         with self._lock:
-            values_N = self._columns.get(field)
-        if values_N is None:
-            values_N = np.full(self.slots, np.nan)
-            with self._database.read() as connection:
-                for slot, value in self._catalog.numbers(connection, field):
-                    if slot < self.slots:
-                        values_N[slot] = value
+            value_N = self._columns.get(field)
+        if value_N is None:
+            value_N = self._fields.numbers(field, self.slots, len(self._rows), self._map.rows_of)
             with self._lock:
                 if len(self._columns) >= MOST_CACHED:
                     self._columns.clear()
-                self._columns[field] = values_N
-        return values_N
-
-    def _scored(
-        self,
-        query_D: Float32[ndarray, " d"],
-        slots_N: Int64[ndarray, " n"],
-        k: int,
-        mode: Literal["exact", "top_k"],
-        candidates: int,
-    ) -> Matches:
-        """The `k` best of `slots_N` by their exact scores: one formula for every way of finding them."""
-        scores_N = self._inner(query_D, slots_N)
-        order = np.lexsort((slots_N, -scores_N))[:k]
-        return Matches(scores_N[order], slots_N[order], mode, candidates)
-
-    def _inner(
-        self, query_D: Float32[ndarray, " d"], slots_N: Int64[ndarray, " n"]
-    ) -> Float32[ndarray, " n"]:
-        scores_N = np.empty(len(slots_N), np.float32)
-        for start in range(0, len(slots_N), BLOCK):
-            block = slots_N[start : start + BLOCK]
-            scores_N[start : start + BLOCK] = self._rows_ND[block].astype(np.float32) @ query_D
-        return scores_N
-
-
-def _with_ties(k: int) -> int:
-    """A few more than asked for, so that pictures with equal scores at the end can be put in order."""
-    return k + 16
+                self._columns[field] = value_N
+        return value_N[self._map.rows_of(slots)]

@@ -25,7 +25,7 @@ from indexer.errors import InvalidQueryError, ModelMismatchError
 from indexer.filters import Filter
 from indexer.images import Limits
 from indexer.protocols import Encoder
-from indexer.types import ImageId, ImageRow
+from indexer.types import ImageRow
 from indexer.view import View
 from rerank.cursor import Cursor, fingerprint
 from rerank.moments import MomentsCache, Spread, spread_of
@@ -74,13 +74,18 @@ class Engine:
         )
         cursor = _read(query.cursor, mark, view)
         terms = self._terms(query.axes, query_D, view, cursor)
-        allow = _eligible(view, query.filter, cursor.slots, _ids(query.parts))
+        allow = _eligible(view, query.filter, cursor.slots)
+        without = _slots(query.parts, view)
         clock.lap("filter")
         page = Page(cursor, query.limit)
         if any(term.axis.kind == "field" for term in terms):
+            allow = view.without(allow, without)
             scored, mode, n = self._score_all(view, query_D, terms, allow, page.wanted)
         else:
-            scored, mode, n = self._score_linear(view, query_D, terms, allow, page.wanted, query.recall)
+            direction_D, offset = _sum(query_D, terms)
+            matches = view.search(direction_D, page.wanted, allow=allow, without=without, recall=query.recall)
+            scored = Scored(matches.scores_K - offset, matches.slots_K)
+            mode, n = matches.mode, matches.candidates
         clock.lap("search")
         found, following = page.cut(scored, _scales(terms), deepest=None if mode == "exact" else DEEPEST)
         hits = self._explained(view, query_D, terms, found)
@@ -102,13 +107,13 @@ class Engine:
         cursor = _read(query.cursor, fingerprint("rank", query_D.tobytes(), *asked), view)
         axis = self._axis(query.axis)
         term = self._standard(axis, view, cursor)
-        allow = _eligible(view, query.filter, cursor.slots, _ids(query.parts))
+        allow = view.without(_eligible(view, query.filter, cursor.slots), _slots(query.parts, view))
         if query.ids is not None:
             allow = view.bitmap([row.slot for row in view.rows(query.ids)]) & allow
         clock.lap("filter")
         mode: CandidateMode = "exact"
         if query.parts:
-            eligible = allow.count()
+            eligible = allow.count
             matches = view.search(query_D, query.candidates, allow=allow)
             allow = view.bitmap(matches.slots_K)
             mode = "exact" if eligible <= query.candidates else "top_k"
@@ -140,7 +145,7 @@ class Engine:
     def _spread(self, axis: Axis, view: View) -> Spread:
         if axis.direction_D is not None:
             return self._moments.of(view).along(axis.direction_D)
-        return spread_of(_field(axis, view, view.live().slots()))
+        return spread_of(_field(axis, view, view.slots_in(view.live())))
 
     def _standard(self, axis: Axis, view: View, cursor: Cursor) -> Term:
         """`axis` in standard deviations of the collection, as of the first page."""
@@ -166,23 +171,6 @@ class Engine:
             terms.append(Term(axis, weight * query_std * standard.scale, standard.offset))
         return terms
 
-    def _score_linear(
-        self,
-        view: View,
-        query_D: Float32[ndarray, " d"],
-        terms: list[Term],
-        allow: Bitmap,
-        k: int,
-        recall: float,
-    ) -> tuple[Scored, CandidateMode, int]:
-        """One inner product for the whole sum."""
-        direction_D = query_D.copy()
-        for term in terms:
-            direction_D += np.float32(term.scale) * _direction(term.axis)
-        matches = view.search(direction_D, k, allow=allow, exact=recall >= 1.0, recall=recall)
-        offset = np.float32(sum(term.scale * term.offset for term in terms))
-        return Scored(matches.scores_K - offset, matches.slots_K), matches.mode, matches.candidates
-
     def _score_all(
         self, view: View, query_D: Float32[ndarray, " d"], terms: list[Term], allow: Bitmap, k: int
     ) -> tuple[Scored, CandidateMode, int]:
@@ -200,7 +188,7 @@ class Engine:
         if term.axis.direction_D is not None:
             values_N, slots_N = view.project(term.axis.direction_D, allow=allow)
         else:
-            slots_N = allow.slots()
+            slots_N = view.slots_in(allow)
             values_N = _field(term.axis, view, slots_N)
         scaled_N = (values_N.astype(np.float64) - term.offset) * term.scale
         return Scored(scaled_N.astype(np.float32), slots_N)
@@ -273,16 +261,22 @@ def _read(text: str | None, mark: str, view: View) -> Cursor:
     return Cursor.decode(text, fingerprint=mark)
 
 
-def _ids(parts: tuple[Part, ...]) -> list[ImageId]:
-    return [part.id for part in parts if isinstance(part, IdPart)]
+def _slots(parts: tuple[Part, ...], view: View) -> list[int]:
+    """Where the pictures lie that the query names: they are left out of the hits."""
+    return [row.slot for row in view.rows([part.id for part in parts if isinstance(part, IdPart)])]
 
 
-def _eligible(view: View, condition: Filter | None, below: int, without: list[ImageId]) -> Bitmap:
+def _eligible(view: View, condition: Filter | None, below: int) -> Bitmap:
     """Live pictures that pass the filter and were there when the first page was made."""
-    allow = view.live() if condition is None else view.select(condition)
-    if below < view.slots:
-        allow = allow.below(below)
-    return allow.without([row.slot for row in view.rows(without)]) if without else allow
+    return view.before(view.live() if condition is None else view.select(condition), below)
+
+
+def _sum(query_D: Float32[ndarray, " d"], terms: list[Term]) -> tuple[Float32[ndarray, " d"], np.float32]:
+    """One direction for the query and its linear terms, and what every score has too much."""
+    direction_D = query_D.copy()
+    for term in terms:
+        direction_D += np.float32(term.scale) * _direction(term.axis)
+    return direction_D, np.float32(sum(term.scale * term.offset for term in terms))
 
 
 def _direction(axis: Axis) -> Float32[ndarray, " d"]:
@@ -292,7 +286,7 @@ def _direction(axis: Axis) -> Float32[ndarray, " d"]:
 
 def _field(axis: Axis, view: View, slots_N: Int64[ndarray, " n"]) -> Float64[ndarray, " n"]:
     assert axis.field is not None
-    return view.column(axis.field)[slots_N]
+    return view.numbers(axis.field, slots_N)
 
 
 def _scales(terms: list[Term]) -> dict[str, tuple[float, float]]:

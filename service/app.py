@@ -9,10 +9,11 @@ from fastapi import FastAPI
 
 from service import errors
 from service.index_job import IndexWork
-from service.jobs import JobRunner
+from service.jobs import JobRunner, Work
 from service.limits import BodyLimit
 from service.routes import axes, gallery, health, images, jobs, search
 from service.settings import Settings
+from service.upkeep import CompactWork, Upkeep
 from service.wiring import open_services
 
 DESCRIPTION = """Find pictures by words or by example, and sort them by learned axes.
@@ -28,13 +29,17 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services = open_services(settings, create=True)
-        runner = JobRunner(services.collection.database, {"index": IndexWork(services)})
+        kinds: dict[str, Work] = {"index": IndexWork(services), "compact": CompactWork(services)}
+        runner = JobRunner(services.collection.database, kinds)
+        upkeep = Upkeep(services, runner)
         runner.start()
+        upkeep.start()
         app.state.services, app.state.jobs = services, runner
         app.state.places = BoundedSemaphore(settings.max_concurrent)
         try:
             yield
         finally:
+            upkeep.close()
             runner.close()
             services.close()
 

@@ -1,4 +1,4 @@
-"""Long work that outlives a request, and a restart: rows in the database, one worker thread.
+"""Long work that outlives a request, and a restart: rows in the database, one worker thread for each kind.
 
 A job that was running when the process died is run again at the next start: indexing skips what it has done.
 """
@@ -26,7 +26,8 @@ SELECT = (
 )
 ONE = f"{SELECT} WHERE id = ?"
 NEWEST = f"{SELECT} ORDER BY created_at DESC, id LIMIT ?"
-NEXT = f"{SELECT} WHERE state = 'queued' ORDER BY created_at, id LIMIT 1"
+NEXT = f"{SELECT} WHERE state = 'queued' AND kind = ? ORDER BY created_at, id LIMIT 1"
+ACTIVE = f"{SELECT} WHERE state IN ('queued', 'running') AND kind = ? ORDER BY created_at, id LIMIT 1"
 WRITE_EVERY = 0.5  # seconds between two progress rows: people cannot read faster, disks can wear out
 
 
@@ -68,31 +69,28 @@ Work = Callable[[dict[str, JSONValue], Control], dict[str, JSONValue]]
 
 
 class JobRunner:
-    """Runs jobs one after the other. `kinds` maps a job's kind to its work."""
+    """Runs jobs of one kind one after the other, and kinds beside each other.
+
+    `kinds` maps a job's kind to its work.
+    """
 
     def __init__(self, database: Database, kinds: Mapping[str, Work]) -> None:
         self._database = database
-        self._kinds = kinds
-        self._wake = threading.Event()
-        self._ending = threading.Event()
-        self._cancel = threading.Event()
-        self._running: str | None = None
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._loop, name="jobs", daemon=True)
+        self._lanes = {kind: Lane(self, database, kind, work) for kind, work in kinds.items()}
 
     def start(self) -> None:
         """Take up what an earlier process left, then wait for more."""
         with self._database.write() as connection:
             connection.execute("UPDATE job SET state = 'queued' WHERE state = 'running'")
-        self._wake.set()
-        self._thread.start()
+        for lane in self._lanes.values():
+            lane.start()
 
     def close(self) -> None:
-        """Ask the running job to stop; it is queued again and goes on at the next start."""
-        self._ending.set()
-        self._cancel.set()
-        self._wake.set()
-        self._thread.join()
+        """Ask the running jobs to stop; they are queued again and go on at the next start."""
+        for lane in self._lanes.values():
+            lane.end()
+        for lane in self._lanes.values():
+            lane.join()
 
     def submit(self, kind: str, params: dict[str, JSONValue]) -> Job:
         job_id = secrets.token_hex(8)
@@ -102,8 +100,14 @@ class JobRunner:
                 " VALUES (?, ?, 'queued', ?, '{}', ?)",
                 (job_id, kind, json.dumps(params), time.time()),
             )
-        self._wake.set()
+        self._lanes[kind].wake()
         return self.get(job_id)
+
+    def submit_once(self, kind: str, params: dict[str, JSONValue]) -> Job:
+        """The job of this kind that waits or runs already, or a new one."""
+        with self._database.read() as connection:
+            row = connection.execute(ACTIVE, (kind,)).fetchone()
+        return self.submit(kind, params) if row is None else _job(row)
 
     def get(self, job_id: str) -> Job:
         with self._database.read() as connection:
@@ -119,15 +123,49 @@ class JobRunner:
 
     def cancel(self, job_id: str) -> Job:
         """Stop a job; what it has written stays. ConflictError when it has ended already."""
+        self._lanes[self.get(job_id).kind].cancel(job_id)
+        return self.get(job_id)
+
+
+class Lane:
+    """The worker of one kind of job."""
+
+    def __init__(self, jobs: JobRunner, database: Database, kind: str, work: Work) -> None:
+        self._jobs = jobs
+        self._database = database
+        self._kind = kind
+        self._work = work
+        self._wake = threading.Event()
+        self._ending = threading.Event()
+        self._cancel = threading.Event()
+        self._running: str | None = None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._loop, name=f"{kind} jobs", daemon=True)
+
+    def start(self) -> None:
+        self._wake.set()
+        self._thread.start()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def end(self) -> None:
+        self._ending.set()
+        self._cancel.set()
+        self._wake.set()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def cancel(self, job_id: str) -> None:
         with self._lock:
-            job = self.get(job_id)
+            job = self._jobs.get(job_id)
             if job.state in FINAL:
                 raise ConflictError(f"job {job_id} has {job.state} already")
             if self._running == job_id:
                 self._cancel.set()
             else:
                 self._finish(job_id, "cancelled", None, None)
-        return self.get(job_id)
 
     def _loop(self) -> None:
         while not self._ending.is_set():
@@ -140,7 +178,7 @@ class JobRunner:
 
     def _take(self) -> Job | None:
         with self._lock, self._database.write() as connection:
-            row = connection.execute(NEXT).fetchone()
+            row = connection.execute(NEXT, (self._kind,)).fetchone()
             if row is None or self._ending.is_set():
                 return None
             job = _job(row)
@@ -158,7 +196,7 @@ class JobRunner:
         result: dict[str, JSONValue] | None = None
         error: str | None = None
         try:
-            result = self._kinds[job.kind](job.params, control)
+            result = self._work(job.params, control)
         except KallosError as failure:
             state, error = "failed", explain(failure)
         except Exception as failure:

@@ -17,6 +17,8 @@ class Settings(BaseSettings):
     model: str | None = None  # None: the collection's own; `builtin` for a new collection
     device: str = "auto"  # auto, cpu, cuda
     threads: PositiveInt | None = None  # for decoding and encoding; None: all cores
+    index_memory_mb: PositiveInt = 2048  # that the search index may keep resident, beside the page cache
+    index_latency_ms: PositiveFloat = 10.0  # of one search: a slower exact scan gets an index
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)

@@ -7,6 +7,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from indexer.ann.build import BuildStopped, Watch
+from indexer.ann.index import FAMILIES, Family
+from indexer.ann.plan import Plan
+from indexer.collection import Collection as Store
+from indexer.compaction import Aims, CompactReport, plan_for
+from indexer.compaction import compact as run_compact
 from indexer.encoders.openclip import OpenClipEncoder
 from indexer.encoders.openclip_export import export_onnx
 from indexer.encoders.registry import ModelInfo, list_models, load_encoder
@@ -14,8 +20,10 @@ from indexer.encoders.registry import download as download_weights
 from indexer.errors import InvalidInputError
 from indexer.types import ImageId
 from indexer.verify import verify as run_verify
+from service.cli.index import Interrupt, steps_bar
 from service.cli.options import Collection, DataDir, Json, settings_from
 from service.cli.output import ERR, OUT, print_json
+from service.upkeep import aims_of, report_json
 from service.uploads import forget
 from service.wiring import open_services
 
@@ -39,18 +47,77 @@ def verify(
         raise typer.Exit(1)
 
 
-def compact(data_dir: DataDir = None, collection: Collection = None, as_json: Json = False) -> None:
+def compact(
+    family: Annotated[
+        str | None, typer.Option("--family", help="ivf_rabitq, ivf_sq8 or hnsw, whatever the plan says.")
+    ] = None,
+    reclaim: Annotated[
+        bool | None,
+        typer.Option(
+            "--reclaim/--keep", help="Give back the space of deleted pictures; default: when it pays."
+        ),
+    ] = None,
+    show_plan: Annotated[bool, typer.Option("--plan", help="Only say what would be built, and why.")] = False,
+    data_dir: DataDir = None,
+    collection: Collection = None,
+    as_json: Json = False,
+) -> None:
     """Build the search index anew over everything stored so far."""
+    wanted = _family(family)
     services = open_services(settings_from(data_dir=data_dir, collection=collection), create=False)
     try:
-        report = services.collection.compact()
+        aims = aims_of(services, background=False)
+        if show_plan:
+            _print_plan(plan_for(services.collection, aims), as_json)
+            return
+        report = _compact(services.collection, aims, wanted, reclaim)
     finally:
         services.close()
-    facts = {"family": report.family or "exact", "built": report.built, "seconds": round(report.seconds, 3)}
     if as_json:
-        print_json(facts)
-    else:
-        OUT.print(f"{facts['family']} index over {report.built} pictures in {report.seconds:.1f} s")
+        print_json(report_json(report))
+        return
+    freed = f", {report.freed_bytes / 1e6:.1f} MB given back" if report.reclaimed else ""
+    name = report.family or "exact"
+    OUT.print(f"{name} index over {report.built} pictures in {report.seconds:.1f} s{freed}")
+
+
+def _compact(collection: Store, aims: Aims, family: Family | None, reclaim: bool | None) -> CompactReport:
+    """With a progress bar; Ctrl-C keeps what is done, and the next call goes on from there."""
+    with steps_bar() as bar, Interrupt() as stop:
+        task = bar.add_task("preparing", total=None, rate="")
+
+        def tell(stage: str, done: int, of: int) -> None:
+            bar.update(task, description=stage, completed=done, total=of or None)
+
+        try:
+            return run_compact(
+                collection, aims, family=family, reclaim=reclaim, watch=Watch(tell, stop.is_set)
+            )
+        except BuildStopped as error:
+            ERR.print("stopped; run the same command again to go on")
+            raise typer.Exit(130) from error
+
+
+def _family(name: str | None) -> Family | None:
+    for family in FAMILIES:
+        if name == family:
+            return family
+    if name is not None:
+        raise InvalidInputError(f"{name!r} is not a kind of index: expected {', '.join(FAMILIES)}")
+    return None
+
+
+def _print_plan(plan: Plan, as_json: bool) -> None:
+    if as_json:
+        print_json({"family": plan.chosen.name, "options": [asdict(option) for option in plan.options]})
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("index", "resident MB", "ms a query", "build s", "verdict"):
+        table.add_column(heading)
+    for option in plan.options:
+        figures = (f"{option.resident_mb:.0f}", f"{option.query_ms:.1f}", f"{option.build_s:.0f}")
+        table.add_row(option.name, *figures, option.verdict)
+    OUT.print(table)
 
 
 def delete(

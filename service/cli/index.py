@@ -59,7 +59,7 @@ def run_sources(services: Services, sources: list[str], *, sync: bool) -> Ingest
     total = IngestReport()
     opened = [open_source(source, limits=services.limits, fetch=services.fetcher.fetch) for source in sources]
     with ExitStack() as stack:
-        bar = stack.enter_context(_bar())
+        bar = stack.enter_context(steps_bar())
         stop = stack.enter_context(Interrupt())
         for name, source in zip(sources, opened, strict=True):
             task = bar.add_task(name, total=None, rate="")
@@ -99,7 +99,8 @@ class Interrupt:
         ERR.print("stopping after what is in flight; press Ctrl-C again to stop at once")
 
 
-def _bar() -> Progress:
+def steps_bar() -> Progress:
+    """A progress bar on stderr with a rate and the time left."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -64,6 +64,17 @@ def start_index(request: IndexRequest, services: ServicesDep, jobs: JobsDep, res
     return _body(job)
 
 
+@router.post("/compact", status_code=status.HTTP_202_ACCEPTED)
+def start_compact(jobs: JobsDep, response: Response) -> JobBody:
+    """Build the search index anew in the background, and give back the space of deleted pictures.
+
+    The server does this by itself when it is due. A compaction that waits or runs already is returned.
+    """
+    job = jobs.submit_once("compact", {})
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return _body(job)
+
+
 @router.get("")
 def list_jobs(jobs: JobsDep) -> JobList:
     """The newest fifty."""

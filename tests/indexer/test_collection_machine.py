@@ -14,6 +14,7 @@ from numpy import ndarray
 from indexer.collection import Collection
 from indexer.types import ImageId
 from indexer.verify import verify
+from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
 
 DIM = 8
@@ -51,7 +52,7 @@ class CollectionMachine(RuleBasedStateMachine):
 
     @rule()
     def rebuild(self) -> None:
-        self.collection.compact(family="ivf_sq8")
+        build(self.collection, "ivf_sq8")
 
     @rule()
     def restart(self) -> None:
@@ -66,7 +67,7 @@ class CollectionMachine(RuleBasedStateMachine):
         score = {
             i: float(v.astype(np.float16).astype(np.float32) @ query_D) for i, (_, v) in self.model.items()
         }
-        matches = view.search(query_D, 5, exact=True)
+        matches = view.search(query_D, 5, recall=1.0)
         rows = view.rows_at(matches.slots_K)
         best = sorted(score.values(), reverse=True)[:5]
         np.testing.assert_allclose(matches.scores_K, best, atol=1e-6)

@@ -7,10 +7,17 @@ import sys
 from pathlib import Path
 
 from indexer.collection import Collection
+from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
 
 DIM = 16
 BATCH = 7
+SCRATCH = "scratch"  # pictures that come and go, so that there is something to reclaim
+
+
+def say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 def main(data_dir: str, first: int, batches: int) -> None:
@@ -19,12 +26,12 @@ def main(data_dir: str, first: int, batches: int) -> None:
         images = [new_image(f"{batch}-{i}") for i in range(BATCH)]
         ids = collection.add(images, unit_vectors(BATCH, DIM, seed=batch))
         for image, image_id in zip(images, ids, strict=True):
-            sys.stdout.write(f"{image.uri} {image_id}\n")
-        sys.stdout.flush()
+            say(image.uri, image_id)
+        scratch = collection.add([new_image(f"{SCRATCH}-{batch}")], unit_vectors(1, DIM, seed=batch))
+        collection.delete(scratch)
         if batch % 3 == 2:
-            collection.compact(family="ivf_sq8")
-            sys.stdout.write("compacted\n")
-            sys.stdout.flush()
+            build(collection, "ivf_sq8", reclaim=batch % 2 == 1)
+            say("compacted")
 
 
 if __name__ == "__main__":

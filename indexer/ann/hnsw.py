@@ -1,0 +1,58 @@
+"""A navigable graph over the rows in vectors.f16: the file holds only the links.
+
+Dimension key   D embedding, K proposed rows
+"""
+
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from jaxtyping import Float32, Int64
+from numpy import ndarray
+
+from indexer.ann.ivf import read_index, real
+from indexer.ann.rows import Rows
+from indexer.bitmap import Bitmap
+
+LINKS = 16
+BUILD_QUEUE = 100
+WIDEST = 8  # a filter widens the queue by the inverse of its share, at most this many times: see View.search
+
+
+class Hnsw:
+    """The graph of a build, walking over `rows`."""
+
+    def __init__(self, index: Any, rows: Rows) -> None:  # noqa: ANN401 - a SWIG class
+        self._index = index
+        self._rows = rows  # the storage that the graph walks over
+
+    @classmethod
+    def load(cls, path: Path, rows: Rows) -> "Hnsw":
+        """Read a graph whose checksum has been checked, and put the first of `rows` under it."""
+        index = read_index(path, faiss.IO_FLAG_SKIP_STORAGE | faiss.IO_FLAG_MMAP_IFC)
+        covered = Rows(rows.rows_ND[: index.ntotal])
+        index.storage, index.own_fields = covered.index, False
+        return cls(index, covered)
+
+    def save(self, path: Path) -> None:
+        faiss.write_index(self._index, str(path), faiss.IO_FLAG_SKIP_STORAGE)
+
+    @property
+    def built(self) -> int:
+        return int(self._index.ntotal)
+
+    def efforts(self) -> list[int]:
+        return [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
+
+    def propose(
+        self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
+    ) -> Int64[ndarray, " k"]:
+        selector = None
+        if allow is not None:
+            selector = faiss.IDSelectorBitmap(allow.bytes_B)
+            share = allow.count / max(1, allow.size)
+            effort = int(effort * min(WIDEST, 1 / max(share, 1e-9)))
+        parameters = faiss.SearchParametersHNSW(efSearch=max(effort, want), sel=selector)
+        _, found_1K = self._index.search(query_D[None, :], min(want, self.built), params=parameters)
+        return np.unique(real(found_1K[0]))

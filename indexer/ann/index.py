@@ -1,0 +1,91 @@
+"""What an approximate index is: something that proposes rows, and knows how well it does.
+
+An index never answers. It proposes candidates; their exact scores decide. So every family, on every device,
+deletes, filters and scores alike.
+
+Dimension key   K proposed rows, D embedding
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from jaxtyping import Float32, Int64
+from numpy import ndarray
+
+from indexer.bitmap import Bitmap
+
+Family = Literal["ivf_rabitq", "ivf_sq8", "hnsw"]
+FAMILIES: tuple[Family, ...] = ("ivf_rabitq", "ivf_sq8", "hnsw")
+
+
+class Proposer(Protocol):
+    """Covers rows [0, built). Immutable: what a search may vary is an argument. Safe to call from threads."""
+
+    @property
+    def built(self) -> int: ...
+
+    def propose(
+        self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
+    ) -> Int64[ndarray, " k"]:
+        """At most `want` rows with large inner products, none twice, in no promised order.
+
+        `effort` is lists probed (IVF) or the length of the queue (HNSW); with `allow`, only its members are
+        proposed, and the effort is spent on those.
+        """
+        ...
+
+    def efforts(self) -> list[int]:
+        """Efforts worth calibrating, rising."""
+        ...
+
+    def save(self, path: Path) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One way to search: `want` candidates at `effort`; the share of the true best `k` it found; how fast."""
+
+    k: int
+    effort: int
+    want: int
+    recall: float
+    microseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Points measured when the index was built, on queries that it was not trained on."""
+
+    points: tuple[Point, ...]
+
+    def cheapest(self, recall: float, k: int) -> Point | None:
+        """The fastest point that reached `recall` for the best `k`; None when none did: then scan exactly.
+
+        Between two calibrated k the larger counts; beyond the largest, effort and candidates grow with k.
+        """
+        known = sorted({point.k for point in self.points})
+        if not known:
+            return None
+        nearest = next((size for size in known if size >= k), known[-1])
+        reached = [point for point in self.points if point.k == nearest and point.recall >= recall]
+        if not reached:
+            return None
+        best = min(reached, key=lambda point: point.microseconds)
+        if k <= nearest:
+            return best
+        factor = -(-k // nearest)
+        return Point(k, best.effort * factor, best.want * factor, best.recall, best.microseconds * factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An index in force, with its calibration."""
+
+    family: Family
+    proposer: Proposer
+    calibration: Calibration
+
+    @property
+    def built(self) -> int:
+        return self.proposer.built

@@ -1,0 +1,11 @@
+"""Compaction with the aims of a test: small memory, one thread."""
+
+from indexer.ann.index import Family
+from indexer.collection import Collection
+from indexer.compaction import Aims, CompactReport, compact
+
+AIMS = Aims(memory_bytes=1 << 30)
+
+
+def build(collection: Collection, family: Family | None, *, reclaim: bool = False) -> CompactReport:
+    return compact(collection, AIMS, family=family, reclaim=reclaim)
