@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 DATA   ?= .cache/demo
 PORT   ?= 8000
 
-.PHONY: demo serve test check bench clean lock
+.PHONY: demo serve test check bench torture clean lock
 
 $(BIN)/python:
 	$(PYTHON) docker/bootstrap.py $(VENV)
@@ -37,6 +37,9 @@ test: check  ## everything that CI runs
 
 bench: $(VENV)/.run  ## the figures that the README quotes
 	$(BIN)/kallos bench all
+
+torture: $(VENV)/.dev  ## 200 kills while everything happens at once; CI runs 16
+	$(BIN)/python -m tests.torture --runs 200
 
 lock: $(VENV)/.dev  ## pin what is installed now
 	$(PIP) freeze --exclude-editable > requirements.lock

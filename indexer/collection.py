@@ -8,8 +8,10 @@ an acknowledged picture is never lost, and a lost picture was never acknowledged
 changes: an edited picture keeps its id and moves to a new slot, so a reader never sees half an edit.
 """
 
+import os
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -62,6 +64,7 @@ class Collection:
         self.writer = WriterLock(data_dir / "writer.lock")
         self._fields = Fields(_reader(database, self.catalog))
         self._exact_rows = exact_rows
+        self._scans = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "scan")
         self._lock = Lock()
         self._view: View | None = None
 
@@ -93,6 +96,7 @@ class Collection:
         return cls(data_dir, name, model_id, dim, database, exact_rows)
 
     def close(self) -> None:
+        self._scans.shutdown()
         self.database.close()
 
     def add(self, images: Sequence[NewImage], vectors_ND: Float32[ndarray, "n d"]) -> list[ImageId]:
@@ -199,7 +203,7 @@ class Collection:
             state = State.read(connection, self.name)
             if before is not None and before.epoch != state.epoch:
                 before = None
-            rows = Rows(self._file(state).read(state.rows))
+            rows = Rows(self._file(state).read(state.rows), self._scans)
             snapshot = self.snapshots.current(rows, state.epoch)
             built = 0 if snapshot is None else snapshot.built
             if before is not None and (before.generation, before.built) == (state.generation, built):

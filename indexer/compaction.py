@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
 
 from indexer import state as states
 from indexer.ann.build import Watch, in_background
@@ -34,11 +36,15 @@ NO_WAIT_S = 0.0
 
 @dataclass(frozen=True, slots=True)
 class Aims:
-    """What an index is chosen for. `threads` bounds what building may take."""
+    """What an index is chosen for. `threads` bounds what building may take.
+
+    `asked_QD` are queries as people ask them: recall is calibrated on them too.
+    """
 
     memory_bytes: int
     latency_ms: float = 10.0
     threads: int = 1
+    asked_QD: "Float32[ndarray, 'q d'] | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +105,10 @@ def compact(
         if reclaim is None:
             reclaim = view.deleted > max(DEAD_SHARE * (view.images + view.deleted), 0)
         if reclaim and view.deleted:
-            built = _reclaim(collection, view, chosen, watch)
+            built = _reclaim(collection, view, chosen, aims, watch)
             reclaimed = view.deleted
         else:
-            built = _build(collection, collection.state(), chosen, watch)
+            built = _build(collection, collection.state(), chosen, aims, watch)
             reclaimed = 0
         epoch = collection.state().epoch
         collection.snapshots.sweep(epoch)
@@ -111,7 +117,7 @@ def compact(
     return CompactReport(chosen if built else None, built, reclaimed, freed, time.monotonic() - started)
 
 
-def _build(collection: Collection, state: State, family: Family | None, watch: Watch) -> int:
+def _build(collection: Collection, state: State, family: Family | None, aims: Aims, watch: Watch) -> int:
     """Index the published rows of `state`'s epoch; how many it covers."""
     if family is None or state.rows == 0:
         collection.snapshots.drop(state.epoch)
@@ -124,11 +130,12 @@ def _build(collection: Collection, state: State, family: Family | None, watch: W
         generation=state.generation,
         model_id=collection.model_id,
         watch=watch,
+        asked_QD=aims.asked_QD,
     )
     return manifest.built
 
 
-def _reclaim(collection: Collection, view: View, family: Family | None, watch: Watch) -> int:
+def _reclaim(collection: Collection, view: View, family: Family | None, aims: Aims, watch: Watch) -> int:
     """Begin a new epoch without the rows that `view` knows to be dead; how many rows its index covers."""
     state = collection.state()
     epoch = state.epoch + 1
@@ -143,7 +150,7 @@ def _reclaim(collection: Collection, view: View, family: Family | None, watch: W
     after = State(
         collection.model_id, collection.dim, view.slots, view.generation, epoch, view.images, view.slots
     )
-    built = _build(collection, after, family, watch)
+    built = _build(collection, after, family, aims, watch)
     dead_N = np.setdiff1d(np.arange(view.slots), live_slots_N, assume_unique=True)
     with collection.writer.held():
         _copy_new(collection, view, file)

@@ -129,6 +129,16 @@ class Database:
                 raise
             connection.execute("COMMIT")
 
+    def copy_to(self, path: Path) -> None:
+        """One state of the database as a file of its own; writers go on meanwhile."""
+        with self._translated():
+            target = sqlite3.connect(path)
+            try:
+                self._connection().backup(target)
+                target.execute("PRAGMA journal_mode = DELETE")
+            finally:
+                target.close()
+
     def close(self) -> None:
         with self._lock:
             for connection in self._all:

@@ -18,6 +18,7 @@ POINTS = (
     "manifest-renamed",  # the new index is in force, the old one not yet removed
     "epoch-copied",  # live rows and their slots lie in the next epoch's files
     "epoch-caught-up",  # with its index and everything that was added meanwhile
+    "backup-copied",  # a backup lies whole beside the database of the one before
     "epoch-begun",  # the transaction that changes over is committed, the old files not yet removed
 )
 

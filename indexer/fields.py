@@ -180,6 +180,22 @@ class Fields:
         number_N[row_E[inside_E][::-1]] = values.value_E[inside_E][::-1]
         return number_N
 
+    def keys(self, field: str, slots: int, rows: int, to_rows: ToRows) -> Int64[ndarray, " n"]:
+        """A number for each row, equal where the values of `field` are; -1 without one.
+
+        Of several values in a list the first counts.
+        """
+        column = self._column(field, slots)
+        key_N = np.full(rows, -1, np.int64)
+        first = 0
+        for values in (column.texts, column.numbers, column.truths):
+            different, code_E = np.unique(values.value_E, return_inverse=True)
+            row_E = to_rows(values.slot_E)
+            inside_E = (row_E >= 0) & (row_E < rows)
+            key_N[row_E[inside_E][::-1]] = first + code_E[inside_E][::-1]
+            first += len(different)
+        return key_N
+
     def counts(self, field: str, allowed_N: Bool[ndarray, " n"], slots: int, to_rows: ToRows) -> list[Count]:
         """How many allowed rows have each value, most frequent first, then by value."""
         column = self._column(field, slots)

@@ -65,6 +65,15 @@ def parse_filter(document: object) -> Filter:
     return _Parser().parse(document, "filter", 0)
 
 
+def parse_filter_text(text: str) -> Filter:
+    """Check a filter in its written form."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidFilterError(f"the filter is not JSON: {error}") from error
+    return parse_filter(document)
+
+
 class _Parser:
     def __init__(self) -> None:
         self._conditions = 0
@@ -90,7 +99,7 @@ class _Parser:
         readers: dict[str, Callable[[object, str], Filter]] = {
             "match": _match,
             "range": _range,
-            "exists": lambda name, place: Exists(_field(name, place)),
+            "exists": lambda name, place: Exists(field_name(name, place)),
         }
         if kind not in readers:
             raise _wrong(where, kind, "must, should, must_not, match, range or exists")
@@ -163,10 +172,11 @@ def _one_field(body: object, where: str, expected: str) -> tuple[str, Any]:
     if not isinstance(body, dict) or len(body) != 1:
         raise _wrong(where, body, f"one field with {expected}")
     ((field, value),) = body.items()
-    return _field(field, where), value
+    return field_name(field, where), value
 
 
-def _field(name: object, where: str) -> str:
+def field_name(name: object, where: str = "field") -> str:
+    """`name` if it can be one; InvalidFilterError otherwise."""
     if not isinstance(name, str) or not 1 <= len(name) <= 200 or '"' in name or "\0" in name:
         raise _wrong(where, name, "the name of a field: 1 to 200 characters, no quotes")
     if any(not step for step in name.split(".")):

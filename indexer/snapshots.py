@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
 
+from jaxtyping import Float32
+from numpy import ndarray
+
 from indexer.ann.build import Watch, build
 from indexer.ann.calibrate import calibrate
 from indexer.ann.hnsw import Hnsw
@@ -79,7 +82,15 @@ class SnapshotStore:
             raise CorruptStoreError(f"{path} does not have the checksum of its manifest")
 
     def build(
-        self, rows: Rows, family: Family, *, epoch: int, generation: int, model_id: str, watch: Watch
+        self,
+        rows: Rows,
+        family: Family,
+        *,
+        epoch: int,
+        generation: int,
+        model_id: str,
+        watch: Watch,
+        asked_QD: "Float32[ndarray, 'q d'] | None" = None,
     ) -> Manifest:
         """Build beside, then swap by renaming the manifest. Readers keep theirs until they look again.
 
@@ -98,7 +109,8 @@ class SnapshotStore:
         sync_folder(self._folder)
         reached("index-renamed")
         # Calibrated as it will be searched: loaded from its file.
-        calibration = calibrate(_load(path, family, rows), rows, lambda: watch.step("calibration", 0, 0))
+        loaded = _load(path, family, rows)
+        calibration = calibrate(loaded, rows, asked_QD, lambda: watch.step("calibration", 0, 0))
         manifest = Manifest(
             index=name,
             family=family,

@@ -40,6 +40,11 @@ class State:
         return SlotMap.load(folder / of_epoch("slots.i64", self.epoch), self.kept_rows, self.next_slot)
 
 
+def names(connection: Connection) -> list[str]:
+    """Of all collections."""
+    return [name for (name,) in connection.execute("SELECT name FROM collection ORDER BY name")]
+
+
 def create(connection: Connection, name: str, model_id: str, dim: int) -> None:
     """Make the collection unless it is there."""
     connection.execute(

@@ -13,7 +13,7 @@ from indexer.collection import DATABASE
 from indexer.database import Connection, Database
 from indexer.errors import CorruptStoreError, NotFoundError
 from indexer.snapshots import SnapshotStore
-from indexer.state import State
+from indexer.state import State, names
 from indexer.vectors import VectorFile
 
 BLOCK = 65_536
@@ -62,8 +62,7 @@ def _problems(data_dir: Path, path: Path, full: bool, checked: dict[str, int]) -
             for (line,) in connection.execute(pragma):
                 if line != "ok":
                     yield Problem("database_damaged", str(path), str(line))
-            names = connection.execute("SELECT name FROM collection ORDER BY name").fetchall()
-            for (name,) in names:
+            for name in names(connection):
                 checked["collections"] += 1
                 state = State.read(connection, name)
                 yield from _slots(connection, data_dir / name, name, state, checked)

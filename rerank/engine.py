@@ -11,7 +11,7 @@ Dimension key   N eligible pictures, K hits, D embedding
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,18 +22,21 @@ from indexer.axis_store import Axis, AxisStore
 from indexer.bitmap import Bitmap
 from indexer.collection import Collection
 from indexer.errors import InvalidQueryError, ModelMismatchError
+from indexer.fields import Count
 from indexer.filters import Filter
 from indexer.images import Limits
 from indexer.protocols import Encoder
 from indexer.types import ImageRow
-from indexer.view import View
+from indexer.view import Matches, View
 from rerank.cursor import Cursor, fingerprint
 from rerank.moments import MomentsCache, Spread, spread_of
+from rerank.monitor import RecallMonitor, Sample
 from rerank.page import Page, Scored, best
 from rerank.query import QueryEncoder
 from rerank.types import QUERY_TERM, Answer, CandidateMode, Hit, IdPart, Part, RankQuery, SearchQuery
 
 LARGEST_WEIGHT = 1e3
+MOST_COUNTS = 100  # values of a field in one answer
 DEEPEST = 10_000  # hits that paging through an approximate search can reach; exact ones have no end
 
 
@@ -49,12 +52,20 @@ class Term:
 class Engine:
     """Search and rank over one collection. Stateless but for caches; safe to call from threads."""
 
-    def __init__(self, collection: Collection, encoder: Encoder, axes: AxisStore, limits: Limits) -> None:
+    def __init__(
+        self,
+        collection: Collection,
+        encoder: Encoder,
+        axes: AxisStore,
+        limits: Limits,
+        monitor: RecallMonitor | None = None,
+    ) -> None:
         self._collection = collection
         self._encoder = encoder
         self._axes = axes
         self._queries = QueryEncoder(encoder, limits)
         self._moments = MomentsCache()
+        self._monitor = monitor
 
     def search(self, query: SearchQuery) -> Answer:
         """The best `query.limit` pictures for parts and axes together, best first; ties by age.
@@ -69,9 +80,8 @@ class Engine:
         view = self._collection.view()
         query_D = self._encode(query.parts, view)
         clock.lap("encode")
-        mark = fingerprint(
-            "search", query_D.tobytes(), sorted(query.axes.items()), query.filter, query.recall
-        )
+        asked = (sorted(query.axes.items()), query.filter, query.recall, query.min_score, query.group_by)
+        mark = fingerprint("search", query_D.tobytes(), *asked)
         cursor = _read(query.cursor, mark, view)
         terms = self._terms(query.axes, query_D, view, cursor)
         allow = _eligible(view, query.filter, cursor.slots)
@@ -79,18 +89,26 @@ class Engine:
         clock.lap("filter")
         page = Page(cursor, query.limit)
         if any(term.axis.kind == "field" for term in terms):
-            allow = view.without(allow, without)
-            scored, mode, n = self._score_all(view, query_D, terms, allow, page.wanted)
+            everything = self._score_all(view, query_D, terms, view.without(allow, without))
+
+            def find(k: int) -> Found:
+                return Found(best(everything, k), "exact", len(everything.slots_K))
         else:
             direction_D, offset = _sum(query_D, terms)
-            matches = view.search(direction_D, page.wanted, allow=allow, without=without, recall=query.recall)
-            scored = Scored(matches.scores_K - offset, matches.slots_K)
-            mode, n = matches.mode, matches.candidates
+
+            def find(k: int) -> Found:
+                matches = view.search(direction_D, k, allow=allow, without=without, recall=query.recall)
+                self._measure(view, direction_D, allow, without, query.recall, matches)
+                scored = Scored(matches.scores_K - offset, matches.slots_K)
+                return Found(scored, matches.mode, matches.candidates)
+
+        scored, mode, n = _shortlist(query, view, page.wanted, find)
         clock.lap("search")
         found, following = page.cut(scored, _scales(terms), deepest=None if mode == "exact" else DEEPEST)
         hits = self._explained(view, query_D, terms, found)
         clock.lap("fetch")
-        return self._answer(view, hits, following, mode, n, clock, _warnings(terms))
+        facets = {name: view.counts(name, allow)[:MOST_COUNTS] for name in query.facets}
+        return self._answer(view, hits, following, mode, n, clock, _warnings(terms), facets)
 
     def rank(self, query: RankQuery) -> Answer:
         """Pictures in the order of one axis; scores in standard deviations of the collection.
@@ -127,6 +145,19 @@ class Engine:
         hits = [_ranked(row, axis.name, score_at[row.slot]) for row in view.rows_at(found.slots_K)]
         clock.lap("fetch")
         return self._answer(view, hits, following, mode, len(scored.slots_K), clock, _warnings([term]))
+
+    def _measure(
+        self,
+        view: View,
+        direction_D: Float32[ndarray, " d"],
+        allow: Bitmap,
+        without: list[int],
+        recall: float,
+        matches: Matches,
+    ) -> None:
+        """Offer an approximate answer to whoever measures how good those are."""
+        if self._monitor is not None and matches.mode == "top_k":
+            self._monitor.offer(Sample(view, direction_D, allow, without, recall, matches.slots_K))
 
     def _encode(self, parts: tuple[Part, ...], view: View) -> Float32[ndarray, " d"]:
         """The unit vector of `parts`, or zero when axes alone decide."""
@@ -172,8 +203,8 @@ class Engine:
         return terms
 
     def _score_all(
-        self, view: View, query_D: Float32[ndarray, " d"], terms: list[Term], allow: Bitmap, k: int
-    ) -> tuple[Scored, CandidateMode, int]:
+        self, view: View, query_D: Float32[ndarray, " d"], terms: list[Term], allow: Bitmap
+    ) -> Scored:
         """Every eligible picture, with terms that are not linear in its vector."""
         scores_N, slots_N = view.project(query_D, allow=allow)
         scores_N = scores_N.copy()
@@ -181,7 +212,7 @@ class Engine:
             values_N = self._values(view, term, allow)
             # A picture without the value is neither raised nor lowered: it counts as average.
             scores_N += np.nan_to_num(values_N.scores_K, nan=0.0)
-        return best(Scored(scores_N, slots_N), k), "exact", len(slots_N)
+        return Scored(scores_N, slots_N)
 
     def _values(self, view: View, term: Term, allow: Bitmap) -> Scored:
         """`scale · (value - offset)` of every eligible picture, in the order of `view.project`."""
@@ -224,6 +255,7 @@ class Engine:
         candidates: int,
         clock: "Clock",
         warnings: tuple[str, ...],
+        facets: Mapping[str, list[Count]] | None = None,
     ) -> Answer:
         return Answer(
             hits=hits,
@@ -234,8 +266,47 @@ class Engine:
             images=view.images,
             model_id=self._encoder.model_id,
             timings_ms=clock.laps(),
+            facets=facets or {},
             warnings=warnings,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The best of a search, and what they were chosen from."""
+
+    scored: Scored
+    mode: CandidateMode
+    candidates: int
+
+
+def _shortlist(
+    query: SearchQuery, view: View, wanted: int, find: Callable[[int], Found]
+) -> tuple[Scored, CandidateMode, int]:
+    """The `wanted` best that the query keeps, or all there are: groups and a threshold take some away."""
+    ask = wanted
+    while True:
+        found = find(ask)
+        kept = found.scored
+        if query.min_score is not None:
+            kept = _part(kept, kept.scores_K >= np.float32(query.min_score))
+        ended = len(kept.slots_K) < ask  # by the threshold, or because there are no more
+        if query.group_by is not None:
+            kept = _part(kept, _first_of_each(view.keys(query.group_by, kept.slots_K)))
+        if ended or len(kept.slots_K) >= wanted:
+            return kept, found.mode, found.candidates
+        ask *= 4
+
+
+def _part(scored: Scored, keep_K: ndarray) -> Scored:
+    return Scored(scored.scores_K[keep_K], scored.slots_K[keep_K])
+
+
+def _first_of_each(key_K: Int64[ndarray, " k"]) -> ndarray:
+    """True where a key stands for the first time, and where there is none."""
+    keep_K = key_K < 0
+    keep_K[np.unique(key_K, return_index=True)[1]] = True
+    return keep_K
 
 
 class Clock:

@@ -7,6 +7,7 @@ from typing import Literal
 from jaxtyping import Float32
 from numpy import ndarray
 
+from indexer.fields import Count
 from indexer.filters import Filter
 from indexer.types import ImageId, ImageRow
 
@@ -56,6 +57,9 @@ class SearchQuery:
     axes: Mapping[str, float] = field(default_factory=dict)
     filter: Filter | None = None
     recall: float = 0.95  # wanted share of the true best `limit`; 1.0 scans everything
+    min_score: float | None = None  # leave out hits that score less
+    group_by: str | None = None  # one hit, the best, for each value of this field
+    facets: tuple[str, ...] = ()  # fields to count over everything that passes the filter
     limit: int = 10
     cursor: str | None = None
 
@@ -103,4 +107,5 @@ class Answer:
     images: int
     model_id: str
     timings_ms: Mapping[str, float]
+    facets: Mapping[str, list[Count]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

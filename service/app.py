@@ -11,7 +11,9 @@ from service import errors
 from service.index_job import IndexWork
 from service.jobs import JobRunner, Work
 from service.limits import BodyLimit
+from service.metrics import Metrics, Timed
 from service.routes import axes, gallery, health, images, jobs, search
+from service.routes import metrics as metrics_route
 from service.settings import Settings
 from service.upkeep import CompactWork, Upkeep
 from service.wiring import open_services
@@ -35,6 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
         runner.start()
         upkeep.start()
         app.state.services, app.state.jobs = services, runner
+        metrics.watch(services)
         app.state.places = BoundedSemaphore(settings.max_concurrent)
         try:
             yield
@@ -50,8 +53,10 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         responses=errors.RESPONSES,
     )
+    metrics = app.state.metrics = Metrics()
+    app.add_middleware(Timed, metrics=metrics)
     app.add_middleware(BodyLimit, most=settings.max_upload_bytes)
     errors.install(app)
-    for module in (search, images, axes, jobs, health, gallery):
+    for module in (search, images, axes, jobs, health, metrics_route, gallery):
         app.include_router(module.router)
     return app

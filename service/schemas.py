@@ -12,7 +12,7 @@ from pydantic.config import JsonDict
 
 from indexer.axis_store import Axis
 from indexer.errors import InvalidInputError, InvalidQueryError
-from indexer.filters import parse_filter
+from indexer.filters import field_name, parse_filter
 from indexer.types import ImageId, ImageRow
 from rerank.types import Answer, Hit, IdPart, ImagePart, Part, RankQuery, SearchQuery, TextPart, VectorPart
 
@@ -21,6 +21,7 @@ LARGEST_ID = 2**63 - 1
 EXAMPLE_FILTER: JsonDict = {"must": [{"range": {"taken_at": {"gte": "2020-01-01"}}}]}
 
 Name = Annotated[str, Field(max_length=80)]
+FieldName = Annotated[str, Field(min_length=1, max_length=200)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 AnyImageId = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 Limit = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
@@ -66,7 +67,11 @@ Query = Annotated[str, Field(max_length=10_000)] | Annotated[list[QueryPart], Fi
 
 
 class SearchRequest(Body):
-    """What to look for, how to weigh it, what to leave out."""
+    """What to look for, how to weigh it, what to leave out.
+
+    `min_score` leaves out hits below it, `group_by` keeps the best hit of each value of a field, and `facets`
+    counts the values of fields over everything that passes the filter, whatever the query.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -81,6 +86,9 @@ class SearchRequest(Body):
     filter: dict[str, Any] | None = None
     axes: Annotated[dict[Name, Number], Field(max_length=64)] = {}
     recall: Annotated[float, Field(gt=0, le=1)] | Literal["exact"] = 0.95
+    min_score: Number | None = None
+    group_by: FieldName | None = None
+    facets: Annotated[list[FieldName], Field(max_length=16)] = []
     limit: Limit = 10
     cursor: Annotated[str, Field(max_length=20_000)] | None = None
 
@@ -90,6 +98,9 @@ class SearchRequest(Body):
             axes=self.axes,
             filter=None if self.filter is None else parse_filter(self.filter),
             recall=1.0 if self.recall == "exact" else self.recall,
+            min_score=self.min_score,
+            group_by=None if self.group_by is None else field_name(self.group_by),
+            facets=tuple(field_name(name) for name in self.facets),
             limit=self.limit,
             cursor=self.cursor,
         )
@@ -148,6 +159,11 @@ class Candidates(BaseModel):
     n: int
 
 
+class CountBody(BaseModel):
+    value: str | bool | float
+    count: int
+
+
 class IndexFacts(BaseModel):
     generation: int
     images: int
@@ -163,6 +179,7 @@ class SearchAnswer(BaseModel):
     model: str
     rewritten: bool = False
     match_probability: float | None = None
+    facets: dict[str, list[CountBody]]
     warnings: list[str]
     timings_ms: dict[str, float]
 
@@ -174,6 +191,10 @@ class SearchAnswer(BaseModel):
             candidates=Candidates(mode=answer.mode, n=answer.candidates),
             index=IndexFacts(generation=answer.generation, images=answer.images),
             model=answer.model_id,
+            facets={
+                name: [CountBody(value=one.value, count=one.count) for one in counts]
+                for name, counts in answer.facets.items()
+            },
             warnings=list(answer.warnings),
             timings_ms={stage: round(ms, 3) for stage, ms in answer.timings_ms.items()},
         )
@@ -197,6 +218,21 @@ class ImageBody(BaseModel):
             added_at=_iso(row.added_at),
             metadata=metadata_of(row),
         )
+
+
+class ImageList(BaseModel):
+    """Pictures by rising id; `cursor` asks for the next page, null after the last."""
+
+    images: list[ImageBody]
+    cursor: str | None
+
+
+class Deleted(BaseModel):
+    deleted: int
+
+
+class Total(BaseModel):
+    count: int
 
 
 class Prompts(Body):

@@ -19,6 +19,8 @@ class Settings(BaseSettings):
     threads: PositiveInt | None = None  # for decoding and encoding; None: all cores
     index_memory_mb: PositiveInt = 2048  # that the search index may keep resident, beside the page cache
     index_latency_ms: PositiveFloat = 10.0  # of one search: a slower exact scan gets an index
+    recall_sample_share: float = Field(default=0.01, ge=0, le=1)  # of searches, answered again exactly
+    recall_alert: float = Field(default=0.9, ge=0, le=1)  # /metrics and `kallos stats` warn below it
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)

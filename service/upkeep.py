@@ -13,6 +13,21 @@ from service.wiring import Services
 
 LOG = logging.getLogger("kallos.upkeep")
 CHECK_S = 10.0
+# What people look for, to calibrate the index on words as well as on pictures.
+ASKED = tuple(
+    f"{what} {where}".strip()
+    for what in (
+        "a dog",
+        "a red car",
+        "children playing",
+        "an old house",
+        "sunset",
+        "food",
+        "a portrait",
+        "trees",
+    )
+    for where in ("", "at the beach", "at night", "in black and white", "in the mountains", "in the city")
+)
 
 
 class CompactWork:
@@ -62,7 +77,12 @@ class Upkeep:
 def aims_of(services: Services, *, background: bool) -> Aims:
     settings = services.settings
     threads = max(1, services.threads // 2) if background else services.threads
-    return Aims(settings.index_memory_mb * 2**20, settings.index_latency_ms, threads)
+    return Aims(
+        settings.index_memory_mb * 2**20,
+        settings.index_latency_ms,
+        threads,
+        services.encoder.encode_texts(ASKED),
+    )
 
 
 def report_json(report: CompactReport) -> dict[str, JSONValue]:

@@ -13,9 +13,11 @@ from indexer.images import Limits
 from indexer.ingest import Ingest
 from indexer.originals import OriginalStore
 from indexer.protocols import Encoder
+from indexer.recall_log import RecallLog
 from indexer.thumbnails import ThumbnailStore
 from rerank.defaults import ensure_default_axes
 from rerank.engine import Engine
+from rerank.monitor import RecallMonitor
 from service.settings import Settings
 
 DEFAULT_MODEL = "builtin"
@@ -34,6 +36,8 @@ class Services:
     thumbnails: ThumbnailStore
     originals: OriginalStore
     fetcher: UrlFetcher
+    recall: RecallLog
+    monitor: RecallMonitor
 
     @property
     def threads(self) -> int:
@@ -46,6 +50,7 @@ class Services:
         )
 
     def close(self) -> None:
+        self.monitor.close()
         self.fetcher.close()
         self.collection.close()
 
@@ -75,13 +80,17 @@ def open_services(settings: Settings, *, create: bool) -> Services:
     axes = AxisStore(collection.database, settings.collection)
     ensure_default_axes(axes, encoder)
     _remember_model(settings, name)
+    recall = RecallLog(collection.database, settings.collection)
+    monitor = RecallMonitor(recall, settings.recall_sample_share)
     limits = Limits.from_memory(workers=thread_count(settings))
     return Services(
         settings=settings,
         collection=collection,
         encoder=encoder,
         axes=axes,
-        engine=Engine(collection, encoder, axes, limits),
+        engine=Engine(collection, encoder, axes, limits, monitor),
+        recall=recall,
+        monitor=monitor,
         limits=limits,
         thumbnails=ThumbnailStore(settings.data_dir),
         originals=OriginalStore(settings.data_dir),

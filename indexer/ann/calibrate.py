@@ -1,7 +1,8 @@
 """How much effort reaches which recall, measured on queries of the collection that training never saw.
 
-Two kinds of query, and the worse of them counts: a picture looking for its neighbours, and the mean of two
-pictures, which lies where words and mixtures lie: off the cloud of pictures.
+Several kinds of query, and the worst of them counts: a picture looking for its neighbours; the mean of two
+pictures, which lies where mixtures lie; and, where there are any, texts, which lie off the cloud of pictures
+and are the hardest.
 
 Dimension key   Q queries, N rows, D embedding, K results
 """
@@ -18,7 +19,7 @@ from indexer.ann.rows import Rows
 
 QUERIES = 64  # of each kind: the standard error of a recall of 0.95 is then about 0.01
 SIZES = (10, 100)
-CANDIDATES = (2, 4, 8, 16, 32)  # times k
+CANDIDATES = (2, 4, 8, 16, 32, 64)  # times k
 ENOUGH = 0.999
 BLOCK = 65_536
 
@@ -28,8 +29,13 @@ def calibration_rows(count: int) -> Int64[ndarray, " n"]:
     return np.unique(np.linspace(0, count - 1, 3 * QUERIES).astype(np.int64))
 
 
-def calibrate(proposer: Proposer, rows: Rows, tick: Callable[[], None] = lambda: None) -> Calibration:
-    """Measure `proposer` over rows [0, built)."""
+def calibrate(
+    proposer: Proposer,
+    rows: Rows,
+    asked_QD: "Float32[ndarray, 'q d'] | None" = None,
+    tick: Callable[[], None] = lambda: None,
+) -> Calibration:
+    """Measure `proposer` over rows [0, built); `asked_QD` are queries of a third kind, such as texts."""
     covered = Rows(rows.rows_ND[: proposer.built])
     chosen_N = calibration_rows(len(covered))
     vectors_ND = covered.take(chosen_N)
@@ -37,9 +43,11 @@ def calibrate(proposer: Proposer, rows: Rows, tick: Callable[[], None] = lambda:
     mixed_QD = vectors_ND[len(vectors_ND) // 3 :]
     mixed_QD = mixed_QD[: len(mixed_QD) // 2] + mixed_QD[len(mixed_QD) // 2 :][: len(mixed_QD) // 2]
     mixed_QD /= np.maximum(np.linalg.norm(mixed_QD, axis=1, keepdims=True), 1e-6)
+    scan_us = _scan_microseconds(covered, vectors_ND[0])  # what takes longer is never worth an index
     points: list[Point] = []
     most = min(max(SIZES) + 1, len(covered))
-    truths = [(kind_QD, _truth(covered, kind_QD, most)) for kind_QD in (pictures_QD, mixed_QD)]
+    kinds = [pictures_QD, mixed_QD, *([] if asked_QD is None else [asked_QD])]
+    truths = [(kind_QD, _truth(covered, kind_QD, most)) for kind_QD in kinds]
     for k in SIZES:
         for effort in proposer.efforts():
             best = 0.0
@@ -50,9 +58,15 @@ def calibrate(proposer: Proposer, rows: Rows, tick: Callable[[], None] = lambda:
                 if point.recall <= best + 0.002:  # more candidates bring nothing at this effort
                     break
                 best = point.recall
-            if best >= ENOUGH:
+            if best >= ENOUGH or points[-1].microseconds > scan_us:
                 break
-    return Calibration(tuple(points))
+    return Calibration.of(points)
+
+
+def _scan_microseconds(rows: Rows, query_D: Float32[ndarray, " d"]) -> float:
+    started = time.perf_counter()
+    rows.best(query_D, max(SIZES))
+    return 1e6 * (time.perf_counter() - started)
 
 
 def _measure(

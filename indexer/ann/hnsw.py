@@ -17,7 +17,7 @@ from indexer.bitmap import Bitmap
 
 LINKS = 16
 BUILD_QUEUE = 100
-WIDEST = 8  # a filter widens the queue by the inverse of its share, at most this many times: see View.search
+WIDEST = 8  # deleted rows widen the queue by the inverse of what is left, at most this many times
 
 
 class Hnsw:
@@ -42,6 +42,10 @@ class Hnsw:
     def built(self) -> int:
         return int(self._index.ntotal)
 
+    @property
+    def filters(self) -> bool:
+        return False  # its walk stays near the query, where a filter may allow nothing
+
     def efforts(self) -> list[int]:
         return [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
 
@@ -51,8 +55,7 @@ class Hnsw:
         selector = None
         if allow is not None:
             selector = faiss.IDSelectorBitmap(allow.bytes_B)
-            share = allow.count / max(1, allow.size)
-            effort = int(effort * min(WIDEST, 1 / max(share, 1e-9)))
+            effort = int(effort * min(WIDEST, allow.size / max(1, allow.count)))
         parameters = faiss.SearchParametersHNSW(efSearch=max(effort, want), sel=selector)
         _, found_1K = self._index.search(query_D[None, :], min(want, self.built), params=parameters)
         return np.unique(real(found_1K[0]))

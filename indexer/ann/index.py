@@ -6,6 +6,7 @@ deletes, filters and scores alike.
 Dimension key   K proposed rows, D embedding
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -24,6 +25,11 @@ class Proposer(Protocol):
 
     @property
     def built(self) -> int: ...
+
+    @property
+    def filters(self) -> bool:
+        """Whether a narrow or a far-off filter can be trusted to it; if not, those are scanned exactly."""
+        ...
 
     def propose(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
@@ -58,6 +64,22 @@ class Calibration:
     """Points measured when the index was built, on queries that it was not trained on."""
 
     points: tuple[Point, ...]
+
+    @classmethod
+    def of(cls, measured: Sequence[Point]) -> "Calibration":
+        """Without points that another one beats in recall and in speed."""
+        return cls(
+            tuple(
+                point
+                for point in measured
+                if not any(
+                    other.k == point.k
+                    and other.recall >= point.recall
+                    and other.microseconds < point.microseconds
+                    for other in measured
+                )
+            )
+        )
 
     def cheapest(self, recall: float, k: int) -> Point | None:
         """The fastest point that reached `recall` for the best `k`; None when none did: then scan exactly.

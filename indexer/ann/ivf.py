@@ -21,9 +21,6 @@ from indexer.bitmap import Bitmap
 from indexer.errors import CorruptStoreError
 
 CODES = {"ivf_rabitq": "RaBitQ", "ivf_sq8": "SQ8"}
-# Under a filter the best matches lie farther out, and more evenly, than the best of everything: with this
-# many times the rows of an unfiltered search, recall held at every selectivity tried (docs/engine.md).
-FILTERED_EFFORT = 2.0
 
 
 class Ivf:
@@ -47,6 +44,10 @@ class Ivf:
     def built(self) -> int:
         return int(self._index.ntotal)
 
+    @property
+    def filters(self) -> bool:
+        return True
+
     def efforts(self) -> list[int]:
         steps = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
         return [step for step in steps if step < self._index.nlist] + [int(self._index.nlist)]
@@ -64,7 +65,7 @@ class Ivf:
         if len(lists_L) == 0:
             return np.empty(0, np.int64)
         parameters = faiss.SearchParametersIVF(nprobe=len(lists_L), sel=faiss.IDSelectorBitmap(allow.bytes_B))
-        found_K = np.empty(want, np.int64)
+        found_K, score_K = np.empty(want, np.int64), np.empty(want, np.float32)
         # FAISS's Python method takes no parameters here; the C++ one does.
         self._index.search_preassigned_c(
             1,
@@ -72,7 +73,7 @@ class Ivf:
             want,
             faiss.swig_ptr(lists_L),
             faiss.swig_ptr(distance_L),
-            faiss.swig_ptr(np.empty(want, np.float32)),
+            faiss.swig_ptr(score_K),
             faiss.swig_ptr(found_K),
             False,
             parameters,
@@ -84,7 +85,7 @@ class Ivf:
     ) -> "tuple[Int64[ndarray, ' l'], Float32[ndarray, ' l']]":
         """Lists that hold allowed rows, nearest first, until enough of those are seen; and how near."""
         allowed_L = self._allowed_per_list(allow)
-        enough = FILTERED_EFFORT * effort * self.built / self._index.nlist
+        enough = effort * self.built / self._index.nlist
         ask = min(4 * effort, self._index.nlist)
         while True:
             distance_1L, nearest_1L = self._index.quantizer.search(query_D[None, :], ask)

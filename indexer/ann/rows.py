@@ -3,6 +3,7 @@
 Dimension key   N rows, D embedding, K results
 """
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +18,8 @@ from indexer.bitmap import Bitmap
 # page cache warm): below one member in 64 rows it is cheaper to fetch just those.
 GATHER_SHARE = 1 / 64
 GATHER_BLOCK = 16_384  # rows copied at a time
+SHARED_ROWS = 30_000  # fewer are scanned before a second thread has woken up
+PARTS = 4
 TIES = 16  # results beyond those asked for, so that equal scores at the end can be put in order
 
 
@@ -40,8 +43,9 @@ class Rows:
     they are scored with SIMD and without a copy.
     """
 
-    def __init__(self, rows_ND: Float16[ndarray, "n d"]) -> None:
+    def __init__(self, rows_ND: Float16[ndarray, "n d"], pool: Executor | None = None) -> None:
         self.rows_ND = rows_ND
+        self._pool = pool  # for scans that are worth sharing
 
     def __len__(self) -> int:
         return len(self.rows_ND)
@@ -51,7 +55,7 @@ class Rows:
         return int(self.rows_ND.shape[1])
 
     def from_(self, begin: int) -> "Rows":
-        return Rows(self.rows_ND[begin:])
+        return Rows(self.rows_ND[begin:], self._pool)
 
     def take(self, rows_N: Int64[ndarray, " n"]) -> Float32[ndarray, "n d"]:
         """Rows as float32, in the order asked for."""
@@ -61,9 +65,20 @@ class Rows:
         """The `k` best of all rows, or of the allowed ones; fewer where there are fewer."""
         if allow is not None and allow.count <= GATHER_SHARE * len(self):
             return self.best_of(query_D, allow.rows(), k)
-        if allow is None or allow.is_full:
-            return _search(self.index, query_D, k, None)
-        return _search(self.index, query_D, k, faiss.IDSelectorBitmap(allow.bytes_B))
+        if allow is not None and allow.is_full:
+            allow = None
+        many = len(self) if allow is None else allow.count
+        if self._pool is None or many < SHARED_ROWS:
+            return _search(self.index, query_D, k, _selector(allow, 0))
+
+        def scan(part: "tuple[int, faiss.IndexScalarQuantizer]") -> Scored:
+            first, index = part
+            found = _search(index, query_D, k, _selector(allow, first))
+            return Scored(found.scores_K, found.rows_K + first)
+
+        found = list(self._pool.map(scan, self._parts))
+        scores_N = np.concatenate([part.scores_K for part in found])
+        return Scored.best_of(scores_N, np.concatenate([part.rows_K for part in found]), k)
 
     def best_of(self, query_D: Float32[ndarray, " d"], rows_N: Int64[ndarray, " n"], k: int) -> Scored:
         """The `k` best of `rows_N`, which hold no row twice."""
@@ -90,6 +105,12 @@ class Rows:
         return scores_N
 
     @cached_property
+    def _parts(self) -> "list[tuple[int, faiss.IndexScalarQuantizer]]":
+        """The rows in PARTS runs that begin at whole bytes of a bitmap."""
+        step = -(-len(self) // (8 * PARTS)) * 8
+        return [(first, _scanner(self.rows_ND[first : first + step])) for first in range(0, len(self), step)]
+
+    @cached_property
     def index(self) -> "faiss.IndexScalarQuantizer":
         return _scanner(self.rows_ND)
 
@@ -106,6 +127,11 @@ def _scanner(rows_ND: Float16[ndarray, "n d"]) -> "faiss.IndexScalarQuantizer":
         index.ntotal = count
         index.referenced_objects = [flat]
     return index
+
+
+def _selector(allow: Bitmap | None, first: int) -> "faiss.IDSelector | None":
+    """Of the rows from `first`, which is a multiple of 8."""
+    return None if allow is None else faiss.IDSelectorBitmap(allow.bytes_B[first // 8 :])
 
 
 def _search(

@@ -1,4 +1,4 @@
-"""`kallos verify`, `kallos compact`, `kallos delete`, `kallos models`: care of what there is."""
+"""`kallos verify`, `stats`, `compact`, `backup`, `restore`, `delete`, `models`: care of what there is."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +10,9 @@ from rich.table import Table
 from indexer.ann.build import BuildStopped, Watch
 from indexer.ann.index import FAMILIES, Family
 from indexer.ann.plan import Plan
+from indexer.backup import BackupReport
+from indexer.backup import backup as run_backup
+from indexer.backup import restore as run_restore
 from indexer.collection import Collection as Store
 from indexer.compaction import Aims, CompactReport, plan_for
 from indexer.compaction import compact as run_compact
@@ -23,6 +26,7 @@ from indexer.verify import verify as run_verify
 from service.cli.index import Interrupt, steps_bar
 from service.cli.options import Collection, DataDir, Json, settings_from
 from service.cli.output import ERR, OUT, print_json
+from service.stats import stats_of
 from service.upkeep import aims_of, report_json
 from service.uploads import forget
 from service.wiring import open_services
@@ -118,6 +122,62 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
         figures = (f"{option.resident_mb:.0f}", f"{option.query_ms:.1f}", f"{option.build_s:.0f}")
         table.add_row(option.name, *figures, option.verdict)
     OUT.print(table)
+
+
+def stats(data_dir: DataDir = None, collection: Collection = None, as_json: Json = False) -> None:
+    """What there is, what the index covers, and how well live searches did."""
+    services = open_services(settings_from(data_dir=data_dir, collection=collection), create=False)
+    try:
+        found = stats_of(services)
+    finally:
+        services.close()
+    if as_json:
+        print_json({**asdict(found), "alert": found.alert})
+        return
+    OUT.print(f"{found.images} pictures, generation {found.generation}, {found.disk_bytes / 1e6:.1f} MB")
+    OUT.print(f"model {found.model}", markup=False)
+    behind = f"{found.unindexed_rows} behind it, {found.deleted_rows} deleted"
+    OUT.print(f"index {found.index} over {found.indexed_rows} rows, {behind}")
+    if found.recall is None:
+        OUT.print("recall: not measured yet; a server measures a share of its approximate searches")
+    else:
+        interval = f"95 % interval {found.recall.low:.3f} to {found.recall.high:.3f}"
+        OUT.print(f"recall@10 {found.recall.recall:.3f} ({interval}) of {found.recall.samples} live searches")
+    if found.alert:
+        ERR.print(f"recall is below {found.recall_alert}: run `kallos compact`", style="red")
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(help="A folder; what it has already is not copied again.")],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Copy everything into a folder, while others read and write."""
+    with ERR.status("copying") as status:
+        report = run_backup(
+            settings_from(data_dir=data_dir).data_dir, target, tell=lambda name: status.update(name)
+        )
+    _print_copied(report, target, as_json)
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(help="A folder that `kallos backup` made.")],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Check a backup, and copy it into a data directory that is missing or empty."""
+    target = settings_from(data_dir=data_dir).data_dir
+    with ERR.status("checking") as status:
+        report = run_restore(source, target, tell=lambda name: status.update(name))
+    _print_copied(report, target, as_json)
+
+
+def _print_copied(report: BackupReport, target: Path, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(report))
+    else:
+        copied = f"{report.files_copied} files, {report.bytes_copied / 1e6:.1f} MB copied"
+        OUT.print(f"{report.images} pictures in {target}: {copied} in {report.seconds:.1f} s", markup=False)
 
 
 def delete(

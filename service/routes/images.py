@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
 from indexer.errors import InvalidInputError
+from indexer.filters import Filter, parse_filter_text
 from indexer.images import THUMBNAIL_SIDE, media_type, render, thumbnail_of
 from indexer.ingest import ItemReport
 from indexer.types import ImageId, ImageRow
 from service.deps import Queued, ServicesDep
-from service.schemas import AnyImageId, Body, ImageBody
+from service.schemas import AnyImageId, Body, Deleted, ImageBody, ImageList, Limit, Total
 from service.uploads import Upload, add_uploads, forget
 from service.wiring import Services
 
@@ -45,6 +46,11 @@ class ImagesIn(Body):
 
     images: Annotated[list[ImageIn], Field(min_length=1, max_length=MOST_FILES)]
 
+
+EXAMPLE = '{"range": {"taken_at": {"lt": "2020-01-01"}}}'
+FilterParam = Annotated[str | None, Query(max_length=20_000, examples=[EXAMPLE])]
+RequiredFilterParam = Annotated[str, Query(max_length=20_000, examples=[EXAMPLE])]
+ScrollCursor = Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$")]
 
 REQUEST_BODY = {
     "required": True,
@@ -101,6 +107,37 @@ async def add_images(request: Request, services: ServicesDep) -> ImagesOut:
     return await run_in_threadpool(_added, services, uploads)
 
 
+@router.get("")
+def list_images(
+    services: ServicesDep, filter: FilterParam = None, limit: Limit = 100, cursor: ScrollCursor = None
+) -> ImageList:
+    """The whole collection, or what passes a filter (JSON), by rising id: every picture exactly once.
+
+    Pictures added while you scroll may come at the end.
+    """
+    after = int(cursor or 0)
+    rows = services.collection.view().scroll(after=after, limit=limit, condition=_condition(filter))
+    following = str(rows[-1].id) if len(rows) == limit else None
+    return ImageList(images=[ImageBody.of(row) for row in rows], cursor=following)
+
+
+@router.get("/count")
+def count_images(services: ServicesDep, filter: FilterParam = None) -> Total:
+    """How many pictures there are, or pass a filter (JSON)."""
+    view = services.collection.view()
+    condition = _condition(filter)
+    return Total(count=view.images if condition is None else view.select(condition).count)
+
+
+@router.delete("")
+def delete_images(services: ServicesDep, filter: RequiredFilterParam) -> Deleted:
+    """Forget every picture that passes a filter (JSON). Local files stay where they are."""
+    ids = services.collection.ids_where(parse_filter_text(filter))
+    for start in range(0, len(ids), MOST_FILES):
+        forget(services, ids[start : start + MOST_FILES])
+    return Deleted(deleted=len(ids))
+
+
 @router.get("/{image_id}")
 def get_image(image_id: AnyImageId, services: ServicesDep) -> ImageBody:
     return ImageBody.of(_row(services, image_id))
@@ -153,6 +190,10 @@ def _rendered(services: Services, row: ImageRow, width: int) -> bytes:
         small = thumbnail_of(services.originals.read(row, services.fetcher.fetch), services.limits)
         services.thumbnails.put(row.sha256, lambda: small)
     return small if width == THUMBNAIL_SIDE else render(small, services.limits, width)
+
+
+def _condition(text: str | None) -> Filter | None:
+    return None if text is None else parse_filter_text(text)
 
 
 def _row(services: Services, image_id: int) -> ImageRow:

@@ -1,0 +1,197 @@
+"""A copy of a data directory that is whole, made while others read and write.
+
+Everything but the database is written once and never changed, so a backup into the same folder again copies
+only what is new. The database comes last, in one step: a backup that was killed is the one before it.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexer.collection import DATABASE
+from indexer.database import Database
+from indexer.errors import ConflictError, CorruptStoreError, NotFoundError
+from indexer.faults import reached
+from indexer.files import sync_file, sync_folder
+from indexer.lock import WriterLock
+from indexer.state import State, names
+from indexer.vectors import BYTES, of_epoch
+from indexer.verify import verify
+
+SHARED = ("originals", "thumbnails")  # content-addressed: a name that is there has the right bytes
+CHUNK = 1 << 24
+WAIT_S = 600.0  # for a compaction to end
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What now lies in the backup, and how much of it had to be copied."""
+
+    images: int
+    files_copied: int
+    bytes_copied: int
+    seconds: float
+
+
+def backup(data_dir: Path, target: Path, *, tell: Callable[[str], None] = lambda _: None) -> BackupReport:
+    """Copy `data_dir` into `target`, made when missing; only what a backup there does not have yet.
+
+    Every picture acknowledged before the call is in it. Reclaiming space waits until it is done.
+
+    Raises:
+        NotFoundError: `data_dir` holds no data.
+        ConflictError: `target` holds something that is not a backup of it.
+    """
+    started = time.monotonic()
+    if not (data_dir / DATABASE).is_file():
+        raise NotFoundError(f"{data_dir} holds no Kallos data: {DATABASE} is missing")
+    _check_target(data_dir, target)
+    target.mkdir(parents=True, exist_ok=True)
+    copier = _Copier(tell)
+    database = Database(data_dir / DATABASE)
+    try:
+        with ExitStack() as stack:
+            with database.read() as connection:
+                collections = names(connection)
+            for name in collections:
+                stack.enter_context(WriterLock(data_dir / name / "compact.lock", wait_s=WAIT_S).held())
+            # Twice: before the database, what may be deleted meanwhile; after it, what was added meanwhile.
+            copier.shared(data_dir, target)
+            beside = target / f"{DATABASE}.part"
+            beside.unlink(missing_ok=True)
+            database.copy_to(beside)
+            copied = Database(beside)
+            try:
+                with copied.read() as connection:
+                    states = {name: State.read(connection, name) for name in names(connection)}
+                    (images,) = connection.execute("SELECT count(*) FROM image").fetchone()
+            finally:
+                copied.close()
+            copier.shared(data_dir, target)
+            for name, state in states.items():
+                copier.collection(data_dir / name, target / name, state)
+            reached("backup-copied")
+            _publish(beside, target / DATABASE)
+            for name, state in states.items():
+                _remove_others(target / name, state.epoch)
+    finally:
+        database.close()
+    return BackupReport(int(images), copier.files, copier.bytes, time.monotonic() - started)
+
+
+def restore(source: Path, data_dir: Path, *, tell: Callable[[str], None] = lambda _: None) -> BackupReport:
+    """Make `data_dir`, which must be missing or empty, what `source` was when it was backed up.
+
+    Raises:
+        CorruptStoreError: The backup is damaged; nothing was written.
+        ConflictError: There is something in `data_dir`.
+    """
+    started = time.monotonic()
+    if data_dir.exists() and any(data_dir.iterdir()):
+        raise ConflictError(f"{data_dir} is not empty: restore into a new folder, then move it there")
+    report = verify(source, full=True)
+    if report.problems:
+        first = report.problems[0]
+        raise CorruptStoreError(f"{source} is damaged: {first.code}: {first.where}: {first.message}")
+    copier = _Copier(tell)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and path != source / DATABASE:
+            copier.file(path, data_dir / path.relative_to(source))
+    beside = data_dir / f"{DATABASE}.part"
+    copier.file(source / DATABASE, beside)
+    _publish(beside, data_dir / DATABASE)
+    return BackupReport(report.checked["images"], copier.files, copier.bytes, time.monotonic() - started)
+
+
+def _check_target(data_dir: Path, target: Path) -> None:
+    inside = target.resolve()
+    if inside == data_dir.resolve() or data_dir.resolve() in inside.parents:
+        raise ConflictError(f"{target} lies inside {data_dir}: a backup of it must not")
+    if target.exists() and any(target.iterdir()):
+        known = {DATABASE, f"{DATABASE}.part", *SHARED}
+        if not any((target / name).exists() for name in known):
+            raise ConflictError(f"{target} is not empty, and what it holds is not a backup")
+
+
+class _Copier:
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self.files = 0
+        self.bytes = 0
+
+    def shared(self, data_dir: Path, target: Path) -> None:
+        for folder in SHARED:
+            for path in sorted((data_dir / folder).rglob("*")):
+                if path.is_file() and path.suffix != ".part":
+                    self.file(path, target / path.relative_to(data_dir))
+
+    def collection(self, folder: Path, target: Path, state: State) -> None:
+        target.mkdir(parents=True, exist_ok=True)
+        vectors = of_epoch("vectors.f16", state.epoch)
+        if (folder / vectors).exists():
+            self._tail(folder / vectors, target / vectors, state.rows * state.dim * BYTES)
+        kept = ["model", of_epoch("slots.i64", state.epoch)]
+        # The manifest after the index that it names.
+        kept += [path.name for path in folder.glob("index-*.faiss")]
+        kept += [of_epoch("manifest.json", state.epoch)]
+        for name in kept:
+            if (folder / name).is_file():
+                self.file(folder / name, target / name, replace=name.startswith("manifest"))
+
+    def file(self, path: Path, target: Path, *, replace: bool = False) -> None:
+        """Copy `path`, unless `target` is there with as many bytes."""
+        try:
+            size = path.stat().st_size
+            if not replace and target.exists() and target.stat().st_size == size:
+                return
+            target.parent.mkdir(parents=True, exist_ok=True)
+            beside = target.with_name(target.name + ".copy")
+            shutil.copyfile(path, beside)
+        except FileNotFoundError:
+            return  # deleted while we looked: the database that is copied does not know it
+        sync_file(beside)
+        beside.replace(target)
+        self._count(str(target), size)
+
+    def _tail(self, path: Path, target: Path, size: int) -> None:
+        """Rows are only ever appended: copy those that `target` does not have."""
+        have = target.stat().st_size if target.exists() else 0
+        with path.open("rb") as source, target.open("r+b" if have else "wb") as out:
+            start = min(have, size)
+            source.seek(start)
+            out.seek(start)
+            left = size - start
+            while left:
+                block = source.read(min(CHUNK, left))
+                out.write(block)
+                left -= len(block)
+            out.truncate(size)
+            out.flush()
+            os.fsync(out.fileno())
+        if size > have:
+            self._count(str(target), size - have)
+
+    def _count(self, what: str, size: int) -> None:
+        self.files += 1
+        self.bytes += size
+        self._tell(what)
+
+
+def _publish(beside: Path, path: Path) -> None:
+    sync_file(beside)
+    beside.replace(path)
+    sync_folder(path.parent)
+
+
+def _remove_others(folder: Path, epoch: int) -> None:
+    """Rows and manifests of epochs that the new database does not speak of."""
+    for name in ("vectors.f16", "slots.i64", "manifest.json"):
+        stem, _, ending = name.partition(".")
+        for path in folder.glob(f"{stem}*.{ending}"):
+            if path.name != of_epoch(name, epoch):
+                path.unlink()

@@ -1,0 +1,163 @@
+"""Backups: whole, incremental, refused where they would hurt; and stores that an older Kallos wrote."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.backup import backup, restore
+from indexer.collection import Collection
+from indexer.errors import ConflictError, CorruptStoreError, NotFoundError, StoreError
+from indexer.verify import verify
+from tests.support.build import build
+from tests.support.pictures import new_image, unit_vectors
+
+DIM = 24
+OLD_STORE = Path(__file__).parents[1] / "golden" / "store-v1"
+
+
+def open_collection(folder: Path) -> Collection:
+    return Collection.open(folder, model_id="test-1", dim=DIM)
+
+
+def contents(collection: Collection) -> dict[str, list[float]]:
+    view = collection.view()
+    rows = view.scroll(limit=10_000)
+    return {
+        row.uri: vector.tolist()
+        for row, vector in zip(rows, view.vectors_at([row.slot for row in rows]), strict=True)
+    }
+
+
+def test_a_backup_restores_to_what_was_there(tmp_path: Path) -> None:
+    data, target, restored = tmp_path / "data", tmp_path / "backup", tmp_path / "restored"
+    collection = open_collection(data)
+    ids = collection.add([new_image(i) for i in range(3000)], unit_vectors(3000, DIM))
+    (data / "originals" / "ab").mkdir(parents=True)
+    (data / "originals" / "ab" / "abc").write_bytes(b"picture")
+    build(collection, "ivf_sq8")
+    first = backup(data, target)
+    assert first.images == 3000
+
+    collection.add([new_image(f"late-{i}") for i in range(10)], unit_vectors(10, DIM, seed=4))
+    collection.delete(ids[:5])
+    second = backup(data, target)
+    assert second.images == 3005
+    assert second.bytes_copied <= 10 * DIM * 2 + 20_000  # the ten rows and the manifest
+
+    build(collection, "ivf_sq8", reclaim=True)
+    backup(data, target)
+    assert [path.name for path in (target / "default").glob("vectors*")] == ["vectors-1.f16"]
+
+    restore(target, restored)
+    assert contents(open_collection(restored)) == contents(collection)
+    assert open_collection(restored).view().built == 3005
+    assert (restored / "originals" / "ab" / "abc").read_bytes() == b"picture"
+    assert verify(restored, full=True).problems == []
+
+
+def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
+    data, target = tmp_path / "data", tmp_path / "backup"
+    collection = open_collection(data)
+    collection.add([new_image(i) for i in range(20)], unit_vectors(20, DIM))
+    backup(data, target)
+    vectors = target / "default" / "vectors.f16"
+    vectors.write_bytes(vectors.read_bytes()[:-10])
+    with pytest.raises(CorruptStoreError, match="vectors_missing"):
+        restore(target, tmp_path / "restored")
+    assert not (tmp_path / "restored").exists()
+
+
+def test_backups_do_not_go_where_they_would_hurt(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    open_collection(data).add([new_image(1)], unit_vectors(2, DIM)[:1])
+    full = tmp_path / "documents"
+    full.mkdir()
+    (full / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConflictError, match="not a backup"):
+        backup(data, full)
+    with pytest.raises(ConflictError, match="inside"):
+        backup(data, data / "backup")
+    with pytest.raises(ConflictError, match="not empty"):
+        restore(data, full)
+    with pytest.raises(NotFoundError, match="no Kallos data"):
+        backup(tmp_path / "nothing", tmp_path / "target")
+
+
+def test_a_store_of_the_first_schema_is_read_and_goes_on(tmp_path: Path) -> None:
+    """Forty pictures, two deleted, one updated, written by schema 1 (tests/golden/store-v1)."""
+    shutil.copytree(OLD_STORE, tmp_path / "data")
+    collection = Collection.open(tmp_path / "data", model_id="test-1", dim=8)
+    assert collection.view().images == 38
+    names = {f"/pictures/{i}.png" for i in range(40)} - {"/pictures/3.png", "/pictures/4.png"}
+    assert contents(collection).keys() == names
+    np.testing.assert_array_equal(
+        contents(collection)["/pictures/7.png"], unit_vectors(1, 8, seed=9)[0].astype(np.float16)
+    )
+    build(collection, None, reclaim=True)
+    assert contents(collection).keys() == names
+    assert verify(tmp_path / "data", full=True).problems == []
+
+
+FILL_UP = """
+import sys
+from pathlib import Path
+from indexer.collection import Collection
+from indexer.errors import StoreError
+from tests.support.pictures import new_image, unit_vectors
+collection = Collection.open(Path(sys.argv[1]), model_id="test-1", dim=256)
+done = 0
+try:
+    while True:
+        collection.add([new_image(f"{done}-{i}") for i in range(50)], unit_vectors(50, 256, seed=done))
+        done += 1
+        print(done, flush=True)
+except StoreError as error:
+    print("refused", error.code, flush=True)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small file system: {mounted.stderr.decode().strip()}")
+    try:
+        output = subprocess.run(
+            [sys.executable, "-c", FILL_UP, str(disk)], capture_output=True, text=True, check=True
+        ).stdout.split("\n")
+        assert output[-2] == "refused store_error"
+        acknowledged = int(output[-3])
+        collection = Collection.open(disk, model_id="test-1", dim=256)
+        assert collection.view().images == 50 * acknowledged
+        assert verify(disk, full=True).problems == []
+        collection.close()
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a folder that even its owner cannot write")
+def test_a_read_only_directory_is_a_clear_error(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path / "data")
+    collection.add([new_image(1)], unit_vectors(2, DIM)[:1])
+    collection.close()
+    bound = subprocess.run(
+        ["mount", "--bind", "-o", "ro", str(tmp_path / "data"), str(tmp_path / "data")],
+        capture_output=True,
+        check=False,
+    )
+    if bound.returncode:
+        pytest.skip(f"cannot mount read-only: {bound.stderr.decode().strip()}")
+    try:
+        with pytest.raises(StoreError, match=r"kallos\.sqlite"):
+            open_collection(tmp_path / "data").add([new_image(2)], unit_vectors(2, DIM)[:1])
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path / "data")], check=True)

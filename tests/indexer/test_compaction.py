@@ -1,0 +1,232 @@
+"""Index builds that can be stopped, space that is given back, and readers who notice neither."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.ann.build import BuildStopped, Watch, build
+from indexer.ann.index import FAMILIES, Calibration, Family, Point
+from indexer.ann.plan import plan
+from indexer.ann.rows import Rows
+from indexer.bitmap import Bitmap
+from indexer.collection import Collection
+from indexer.compaction import compact, is_due
+from indexer.errors import BusyError
+from indexer.filters import parse_filter
+from indexer.lock import WriterLock
+from indexer.slots import SlotMap
+from indexer.types import ImageId
+from indexer.verify import verify
+from tests.support.build import AIMS
+from tests.support.build import build as rebuild
+from tests.support.pictures import new_image, unit_vectors
+
+DIM = 24
+
+
+def open_collection(folder: Path) -> Collection:
+    return Collection.open(folder, model_id="test-1", dim=DIM, exact_rows=0)
+
+
+def fill(collection: Collection, count: int, seed: int = 0) -> list[ImageId]:
+    images = [new_image(f"{seed}-{i}", n=i, parity=i % 2) for i in range(count)]
+    return collection.add(images, unit_vectors(count, DIM, seed))
+
+
+def best_uris(collection: Collection, seed: int = 5) -> list[str]:
+    view = collection.view()
+    return [
+        row.uri for row in view.rows_at(view.search(unit_vectors(1, DIM, seed)[0], 20, recall=1.0).slots_K)
+    ]
+
+
+def test_space_of_deleted_pictures_is_given_back_and_nothing_else_changes(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    ids = fill(collection, 4000)
+    collection.delete([i for i in ids if i % 2])
+    before, size = best_uris(collection), (tmp_path / "default" / "vectors.f16").stat().st_size
+    old_view = collection.view()
+
+    report = rebuild(collection, "ivf_sq8", reclaim=True)
+    assert (report.reclaimed, report.built) == (2000, 2000)
+    assert best_uris(collection) == before
+    files = sorted(path.name for path in (tmp_path / "default").glob("vectors*"))
+    assert files == ["vectors-1.f16"]
+    assert (tmp_path / "default" / "vectors-1.f16").stat().st_size == size // 2
+    assert verify(tmp_path, full=True).problems == []
+    # Who was reading goes on with the files that are open.
+    found = old_view.search(unit_vectors(1, DIM, 5)[0], 20, recall=1.0)
+    assert [row.uri for row in old_view.rows_at(found.slots_K)] == before
+
+
+def test_a_collection_works_on_after_giving_space_back_twice(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    for round_ in range(3):
+        ids = fill(collection, 300, seed=round_)
+        collection.delete(ids[::3])
+        rebuild(collection, None, reclaim=True)
+        view = collection.view()
+        assert (view.images, view.deleted) == (200 * (round_ + 1), 0)
+    reopened = open_collection(tmp_path)
+    assert best_uris(reopened) == best_uris(collection)
+    chosen = reopened.view().select(parse_filter({"match": {"parity": 1}}))
+    rows = reopened.view().rows_at(reopened.view().slots_in(chosen))
+    assert len(rows) == chosen.count > 0
+    assert {row.metadata["parity"] for row in rows} == {1}
+    assert verify(tmp_path, full=True).problems == []
+
+
+def test_what_is_added_and_deleted_while_space_is_given_back_is_kept(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    ids = fill(collection, 500)
+    collection.delete(ids[:100])
+
+    def meddle(stage: str, _done: int, _of: int) -> None:
+        if stage == "copy":
+            fill(collection, 10, seed=8)
+            collection.delete([ids[200]])
+
+    compact(collection, AIMS, reclaim=True, watch=Watch(tell=meddle))
+    view = collection.view()
+    assert (view.images, view.deleted) == (500 - 100 - 1 + 10, 1)
+    assert verify(tmp_path, full=True).problems == []
+
+
+def stopping_at(stage: str) -> Watch:
+    """Stops after the second step of `stage`."""
+    seen: list[int] = []
+    return Watch(lambda now, _done, _of: seen.extend([1] if now == stage else []), lambda: len(seen) >= 2)
+
+
+@pytest.mark.parametrize("family", ["ivf_sq8", "ivf_rabitq"])
+def test_a_stopped_build_goes_on_and_ends_as_if_it_had_not_been_stopped(
+    tmp_path: Path, family: Family
+) -> None:
+    rows = Rows(unit_vectors(40_000, 16).astype(np.float16))
+    whole = build(rows, family, tmp_path / "whole", Watch())
+    whole.save(tmp_path / "whole.faiss")
+    for stage in ("centroids", "rows"):
+        with pytest.raises(BuildStopped):
+            build(rows, family, tmp_path / "cut", stopping_at(stage))
+    seen: list[tuple[str, int]] = []
+    build(rows, family, tmp_path / "cut", Watch(lambda s, d, _o: seen.append((s, d)))).save(
+        tmp_path / "cut.faiss"
+    )
+    assert "centroids" not in {stage for stage, _ in seen}  # those were kept
+    assert (tmp_path / "cut.faiss").read_bytes() == (tmp_path / "whole.faiss").read_bytes()
+
+
+def test_two_compactions_at_once_are_refused(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    fill(collection, 10)
+    with WriterLock(collection.folder / "compact.lock").held(), pytest.raises(BusyError, match="process"):
+        compact(open_collection(tmp_path), AIMS)
+
+
+def test_building_gives_way_to_others(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    fill(collection, 2000)
+    seen: set[int] = set()
+    watch = Watch(tell=lambda *_: seen.add(os.getpriority(os.PRIO_PROCESS, 0)))
+    compact(collection, AIMS, family="ivf_sq8", watch=watch)
+    assert seen == {10}
+
+
+def test_a_collection_is_due_when_it_has_outgrown_its_index(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    ids = fill(collection, 12_000)
+    assert not is_due(collection, AIMS)  # scanned in a millisecond
+    collection.delete([i for i in ids if i % 3 == 0])
+    assert is_due(collection, AIMS)
+    rebuild(collection, None, reclaim=True)
+    assert not is_due(collection, AIMS)
+
+
+@pytest.mark.parametrize(
+    ("count", "memory", "latency", "family"),
+    [
+        (20_000, 1e9, 10, None),
+        (1_000_000, 1e9, 10, "ivf_rabitq"),
+        (1_000_000, 1e9, 1000, None),
+        (10_000_000, 2e9, 10, "ivf_rabitq"),
+        (10_000_000, 1e6, 10, "ivf_rabitq"),
+    ],
+)
+def test_the_plan_takes_the_smallest_index_that_is_fast_enough(
+    count: int, memory: float, latency: float, family: str | None
+) -> None:
+    made = plan(count, 512, memory_bytes=int(memory), latency_ms=latency)
+    assert made.family == family
+    assert made.chosen in made.options
+    assert all(option.verdict for option in made.options)
+
+
+def test_a_calibration_gives_the_fastest_point_that_reaches_the_recall() -> None:
+    points = [
+        Point(10, 1, 20, 0.5, 10),
+        Point(10, 4, 20, 0.9, 20),
+        Point(10, 8, 20, 0.97, 50),
+        Point(10, 8, 40, 0.96, 60),
+        Point(100, 8, 400, 0.96, 300),
+    ]
+    known = Calibration.of(points)
+    assert points[3] not in known.points
+    assert known.cheapest(0.95, 10) == points[2]
+    assert known.cheapest(0.99, 10) is None
+    assert known.cheapest(0.95, 11) == points[4]
+    far = known.cheapest(0.95, 250)
+    assert far is not None
+    assert (far.effort, far.want) == (24, 1200)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("near", [True, False])
+def test_filters_near_and_far_from_the_query_keep_their_recall(
+    tmp_path: Path, family: Family, near: bool
+) -> None:
+    """The filter holds the half of the collection that is nearest to the queries, or the farthest half."""
+    collection = open_collection(tmp_path)
+    vectors_ND = unit_vectors(6000, DIM)
+    anchor_D = unit_vectors(1, DIM, seed=41)[0]
+    query_QD = anchor_D + 0.1 * unit_vectors(40, DIM, seed=42)
+    query_QD /= np.linalg.norm(query_QD, axis=1, keepdims=True)
+    scores_N = vectors_ND @ anchor_D
+    inside_N = (scores_N > np.median(scores_N)) == near
+    images = [new_image(i, inside=bool(inside)) for i, inside in enumerate(inside_N)]
+    collection.add(images, vectors_ND)
+    rebuild(collection, family)
+    view = collection.view()
+    allow = view.select(parse_filter({"match": {"inside": True}}))
+    hits = 0
+    for query_D in query_QD:
+        found = view.search(query_D, 10, allow=allow, recall=0.95)
+        truth = view.search(query_D, 10, allow=allow, recall=1.0)
+        assert truth.mode == "exact"
+        assert inside_N[found.slots_K].all()
+        hits += len(np.intersect1d(found.slots_K, truth.slots_K))
+    assert hits / 400 >= 0.95
+
+
+def test_slots_and_rows_are_each_others_inverse() -> None:
+    slot_map = SlotMap(np.array([2, 3, 7], np.int64), next_slot=10)
+    rows_N = np.arange(6)
+    np.testing.assert_array_equal(slot_map.slots_of(rows_N), [2, 3, 7, 10, 11, 12])
+    np.testing.assert_array_equal(slot_map.rows_of(slot_map.slots_of(rows_N)), rows_N)
+    np.testing.assert_array_equal(slot_map.rows_of([0, 5, 8, 9]), [-1, -1, -1, -1])
+    assert [slot_map.row_count(slots) for slots in (0, 3, 8, 10, 13)] == [0, 1, 3, 3, 6]
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 31])
+def test_bitmaps_agree_with_sets(size: int) -> None:
+    rng = np.random.default_rng(size)
+    members = set(np.flatnonzero(rng.random(size) < 0.5).tolist())
+    bitmap = Bitmap.of(sorted(members), size)
+    assert set(bitmap.rows().tolist()) == members
+    assert bitmap.count == len(members)
+    assert set(bitmap.without([0, 5, 99]).rows().tolist()) == members - {0, 5}
+    assert set(bitmap.below(6).rows().tolist()) == {row for row in members if row < 6}
+    assert set(bitmap.grown(size + 11).rows().tolist()) == members | set(range(size, size + 11))
+    assert (Bitmap.full(size).count, Bitmap.full(size).is_full) == (size, True)
+    assert set((bitmap & Bitmap.of([1, 2, 3], size)).rows().tolist()) == members & {1, 2, 3}

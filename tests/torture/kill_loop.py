@@ -1,0 +1,133 @@
+"""SIGKILL at random moments and at every named point, while everything happens at once; then, every time:
+
+every acknowledged picture is there, none twice, none that was never added, files and database agree, search
+equals the oracle, and the last backup restores to a whole collection.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from indexer.backup import restore
+from indexer.collection import Collection
+from indexer.faults import POINTS
+from indexer.verify import verify
+from tests.support.pictures import new_image, unit_vectors
+from tests.support.storm import DIM, vector_seed
+
+ROOT = Path(__file__).parents[2]
+LONGEST_S = 1.5  # from the first line of a run to its kill
+AT_A_POINT_S = 20.0  # a point is reached sooner than this, or the test is wrong
+
+
+@dataclass
+class Ledger:
+    """What a reader of the output knows: names by what must, may and must not be there."""
+
+    ids: dict[str, int] = field(default_factory=dict)
+    tried: set[str] = field(default_factory=set)
+    leaving: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    backed_up: bool = False
+
+    def read(self, output: str) -> None:
+        for line in output.splitlines(keepends=True):
+            if not line.endswith("\n"):
+                continue
+            word, *rest = line.split()
+            assert word != "error", line
+            if word == "adding":
+                self.tried |= set(rest)
+            elif word == "added":
+                self.ids |= {name: int(number) for name, _, number in (one.partition("=") for one in rest)}
+            elif word == "deleting":
+                self.leaving |= set(rest)
+            elif word == "deleted":
+                self.gone |= set(rest)
+            self.backed_up |= word == "backed-up"
+
+
+def run(data_dir: Path, target: Path, *, seed: int, ledger: Ledger, point: str | None) -> None:
+    """Start a storm, kill it, and read what it had acknowledged."""
+    rng = random.Random(seed)
+    storm = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.storm", str(data_dir), str(target), str(seed)],
+        cwd=ROOT,
+        env=os.environ | {"KALLOS_CRASH_AT": point or ""},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert storm.stdout is not None
+    lines = [storm.stdout.readline()]
+    timer = None
+    if point is None:
+        time.sleep(rng.uniform(0.0, LONGEST_S))
+        storm.kill()
+    else:
+        timer = time.monotonic()
+    lines.append(storm.stdout.read())
+    storm.stdout.close()
+    assert storm.wait() == -signal.SIGKILL, f"{point} was never reached"
+    assert timer is None or time.monotonic() - timer < AT_A_POINT_S
+    ledger.read("".join(lines))
+
+
+def check(data_dir: Path, ledger: Ledger) -> None:
+    """The promises, one by one."""
+    assert verify(data_dir, full=True).problems == []
+    collection = Collection.open(data_dir, model_id="storm", dim=DIM)
+    try:
+        view = collection.view()
+        rows = view.scroll(limit=1_000_000)
+        names = [row.uri.removeprefix("/pictures/").removesuffix(".png") for row in rows]
+        assert len(set(names)) == len(names) == view.images
+        present = dict(zip(names, rows, strict=True))
+        must = {name for name in ledger.ids if name not in ledger.leaving}
+        assert must <= present.keys(), f"lost: {sorted(must - present.keys())[:5]}"
+        assert not (present.keys() & ledger.gone), "a deletion was undone"
+        assert present.keys() <= ledger.tried, "a picture that nobody added"
+        for name in must:
+            assert present[name].id == ledger.ids[name]
+        if rows:
+            _search_equals_the_oracle(collection, names)
+    finally:
+        collection.close()
+
+
+def _search_equals_the_oracle(collection: Collection, names: list[str]) -> None:
+    view = collection.view()
+    expected_ND = np.concatenate(
+        [unit_vectors(1, DIM, vector_seed(name[:-1] + "0")) for name in names]
+    ).astype(np.float16)
+    stored = view.rows_at(view.slots_in(view.live()))
+    by_name = {row.uri: row for row in stored}
+    ordered = [by_name[new_image(name).uri] for name in names]
+    np.testing.assert_array_equal(
+        view.vectors_at([row.slot for row in ordered]), expected_ND.astype(np.float32)
+    )
+    query_D = unit_vectors(1, DIM, seed=3)[0]
+    scores_N = expected_ND.astype(np.float32) @ query_D
+    found = view.search(query_D, 10, recall=1.0)
+    np.testing.assert_allclose(found.scores_K, np.sort(scores_N)[::-1][:10], atol=1e-6)
+
+
+def kill_loop(folder: Path, *, runs: int, seed: int) -> None:
+    """`runs` storms over one data directory; every named point, then random moments."""
+    data_dir, target = folder / "data", folder / "backup"
+    ledger = Ledger()
+    for number in range(runs):
+        point = POINTS[number] if number < len(POINTS) else None
+        sys.stderr.write(f"run {number + 1} of {runs}, seed {seed + number}, {point or 'a random moment'}\n")
+        run(data_dir, target, seed=seed + number, ledger=ledger, point=point)
+        check(data_dir, ledger)
+        if ledger.backed_up:
+            restored = folder / f"restored-{number}"
+            restore(target, restored)
+            assert verify(restored, full=True).problems == []
