@@ -10,9 +10,12 @@ from rich.table import Table
 from indexer.encoders.registry import load_encoder
 from indexer.images import Limits
 from rerank.retrieval import Recall
+from service.bench.contenders import CONTENDERS, fill
 from service.bench.ingest import throughput, without_svg
 from service.bench.record import circumstances, write
 from service.bench.retrieval import encode_captioned, recall_of
+from service.bench.search import BUCKETS, Result, measure_apart
+from service.bench.search import as_json as search_json
 from service.cli.options import Json
 from service.cli.output import ERR, OUT, print_json
 from service.samples import find_samples
@@ -86,11 +89,54 @@ def ingest(
     OUT.print(table)
 
 
+@app.command()
+def search(
+    count: Annotated[int, typer.Option("--count", min=1000, help="Generated pictures.")] = 1_000_000,
+    dim: Annotated[int, typer.Option("--dim", min=8)] = 512,
+    queries: Annotated[int, typer.Option("--queries", min=20)] = 500,
+    contenders: Annotated[
+        list[str] | None, typer.Option("--contender", help=f"Of {', '.join(CONTENDERS)}; default: all.")
+    ] = None,
+    clients: Annotated[list[int] | None, typer.Option("--clients", help="Threads that ask at once.")] = None,
+    work: Annotated[Path, typer.Option("--work", help="Where generated collections are kept.")] = Path(
+        ".cache/bench"
+    ),
+    out: Out = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Recall@10 against queries per second, beside raw FAISS, NumPy, hnswlib and usearch on the same rows."""
+    folder = work / f"{count}x{dim}"
+    ERR.print(f"generating {count} x {dim} in {folder}")
+    fill(folder, count, dim).close()
+    results = []
+    for name in contenders or list(CONTENDERS):
+        ERR.print(f"measuring {name}")
+        results.append(measure_apart(name, folder, dim, queries, clients or [1, 2, 8]))
+    document = circumstances(data=f"generated, {count} x {dim}", queries=queries) | {
+        "contenders": search_json(results)
+    }
+    write(out / f"search-{count}.json", document)
+    if as_json:
+        print_json(document)
+        return
+    OUT.print(_search_table(results))
+
+
 @app.command("all")
 def run_all(samples: Samples = Path(".cache/samples"), out: Out = RESULTS) -> None:
     """Every benchmark, one after the other."""
     retrieval(samples=samples, out=out)
     ingest(samples=samples, out=out)
+
+
+def _search_table(results: list[Result]) -> Table:
+    headings = ("engine", "build s", "MB", *(f"QPS at {bucket:.2f}" for bucket in BUCKETS))
+    table = Table(*headings, box=None)
+    for result in results:
+        best = [result.best(bucket) for bucket in BUCKETS]
+        speeds = [f"{max(run.qps.values()):.0f}" if run else "not reached" for run in best]
+        table.add_row(result.name, f"{result.build_s:.1f}", f"{result.anon_mb:.0f}", *speeds)
+    return table
 
 
 def _recall_table(rows: dict[str, Recall]) -> Table:

@@ -1,0 +1,148 @@
+"""The collection as a whole over HTTP: scroll, count, facets, groups, deletion by filter, upkeep, metrics."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import numpy as np
+import pytest
+
+from indexer.collection import Collection
+from indexer.recall_log import RecallLog
+from rerank.monitor import RecallMonitor, Sample
+from tests.support.build import build
+from tests.support.pictures import new_image, unit_vectors
+from tests.support.server import kallos_server
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[httpx.Client]:
+    with kallos_server(tmp_path) as client:
+        yield client
+
+
+def until(look: Callable[[], T], enough: Callable[[T], bool]) -> T:
+    """What `look` sees once it is enough, or after ten seconds."""
+    for _ in range(200):
+        seen = look()
+        if enough(seen):
+            return seen
+        time.sleep(0.05)
+    return look()
+
+
+def search(client: httpx.Client, **body: Any) -> dict[str, Any]:  # noqa: ANN401
+    response = client.post("/search", json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def scroll(client: httpx.Client, **parameters: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    found: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        page = client.get("/images", params={**parameters, **({"cursor": cursor} if cursor else {})}).json()
+        found += page["images"]
+        cursor = page["cursor"]
+        if cursor is None:
+            return found
+
+
+def test_scrolling_gives_every_picture_once(server: httpx.Client) -> None:
+    images = scroll(server, limit=7)
+    assert len(images) == server.get("/images/count").json()["count"] == 20
+    assert [image["id"] for image in images] == sorted({image["id"] for image in images})
+
+
+def test_filters_scroll_count_and_delete_alike(server: httpx.Client) -> None:
+    condition = json.dumps({"range": {"taken_at": {"gte": "1970-01-01"}}})
+    dated = [image for image in scroll(server) if image["metadata"]["taken_at"]]
+    assert 0 < len(dated) < 20
+    assert [image["id"] for image in scroll(server, filter=condition, limit=3)] == [i["id"] for i in dated]
+    assert server.get("/images/count", params={"filter": condition}).json() == {"count": len(dated)}
+    assert server.delete("/images", params={"filter": condition}).json() == {"deleted": len(dated)}
+    assert server.get("/images/count").json() == {"count": 20 - len(dated)}
+    assert server.delete("/images").status_code == 422  # everything is not deleted by leaving something out
+    wrong = server.get("/images", params={"filter": "{"})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_filter")
+
+
+def test_facets_count_what_passes_the_filter(server: httpx.Client) -> None:
+    images = scroll(server)
+    answer = search(server, query="a card", limit=1, facets=["format", "absent"])
+    pngs = sum(image["metadata"]["format"] == "png" for image in images)
+    expected = [{"value": "png", "count": pngs}, {"value": "jpeg", "count": len(images) - pngs}]
+    assert answer["facets"] == {"format": expected, "absent": []}
+    condition = {"match": {"id": [images[0]["id"], images[1]["id"]]}}
+    narrowed = search(server, query="a card", filter=condition, facets=["format"])
+    assert narrowed["facets"]["format"] == [{"value": "png", "count": 2}]
+
+
+def test_groups_show_the_best_of_each_and_pages_repeat_none(server: httpx.Client) -> None:
+    images = scroll(server)
+    for number, image in enumerate(images):
+        server.patch(f"/images/{image['id']}", json={"metadata": {"album": f"album {number % 4}"}})
+    everything = search(server, query="a red card", limit=100)["hits"]
+    best: dict[str, int] = {}
+    for hit in everything:
+        best.setdefault(hit["metadata"]["album"], hit["id"])
+    first = search(server, query="a red card", limit=3, group_by="album")
+    second = search(server, query="a red card", limit=3, group_by="album", cursor=first["cursor"])
+    assert [hit["id"] for hit in first["hits"] + second["hits"]] == list(best.values())
+    assert second["cursor"] is None
+
+
+def test_a_threshold_cuts_the_list(server: httpx.Client) -> None:
+    everything = search(server, query="a red card", limit=100)["hits"]
+    middle = everything[9]["score"]
+    kept = search(server, query="a red card", limit=100, min_score=middle)["hits"]
+    assert [hit["id"] for hit in kept] == [hit["id"] for hit in everything if hit["score"] >= middle]
+
+
+def test_the_server_compacts_when_asked(server: httpx.Client) -> None:
+    response = server.post("/jobs/compact")
+    assert response.status_code == 202
+    job = until(
+        lambda: server.get(response.headers["Location"]).json(), lambda it: it["state"] == "succeeded"
+    )
+    assert job["result"]["family"] == "exact"
+
+
+def test_metrics_count_requests_by_route_and_describe_the_collection(server: httpx.Client) -> None:
+    search(server, query="a card")
+    server.get("/images/1")
+    text = server.get("/metrics").text
+    assert 'kallos_requests_total{method="POST",route="/search",status="200"} 1.0' in text
+    assert 'route="/images/{image_id}"' in text
+    assert re.search(r"^kallos_images 20\.0$", text, re.MULTILINE)
+    assert "kallos_recall_alert 0.0" in text
+
+
+def test_live_searches_are_measured(tmp_path: Path) -> None:
+    collection = Collection.open(tmp_path, model_id="m", dim=16, exact_rows=0)
+    vectors_ND = unit_vectors(3000, 16)
+    collection.add([new_image(i) for i in range(3000)], vectors_ND)
+    build(collection, "ivf_sq8")
+    log = RecallLog(collection.database, "default")
+    assert log.estimate() is None
+    monitor = RecallMonitor(log, share=1.0)
+    view = collection.view()
+    found = [view.search(query_D, 10, recall=0.9) for query_D in vectors_ND[:4]]
+    for query_D, matches in zip(vectors_ND, found, strict=False):
+        assert matches.mode == "top_k"
+        monitor.offer(Sample(view, query_D, view.live(), (), 0.9, matches.slots_K))
+    # An answer that is half wrong must be seen as one.
+    wrong = np.concatenate([found[3].slots_K[:5], np.arange(2900, 2905)])
+    monitor.offer(Sample(view, vectors_ND[3], view.live(), (), 0.9, wrong))
+    estimate = until(log.estimate, lambda it: it is not None and it.samples == 5)
+    monitor.close()
+    assert estimate is not None
+    assert estimate.low <= estimate.recall <= estimate.high
+    assert 0.6 <= estimate.recall <= 0.91  # (4 x about 1 + 0.5) / 5
+    assert estimate.wanted == pytest.approx(0.9)
