@@ -203,7 +203,10 @@ class Collection:
             state = State.read(connection, self.name)
             if before is not None and before.epoch != state.epoch:
                 before = None
-            rows = Rows(self._file(state).read(state.rows), self._scans)
+            if before is not None and before.slots == state.slots:
+                rows = before.matrix
+            else:
+                rows = Rows(self._file(state).read(state.rows), self._scans)
             snapshot = self.snapshots.current(rows, state.epoch)
             built = 0 if snapshot is None else snapshot.built
             if before is not None and (before.generation, before.built) == (state.generation, built):

@@ -45,14 +45,35 @@ class Manifest:
     model_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Tells one manifest file from another without reading it: each is a new file."""
+
+    epoch: int
+    inode: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The index that a manifest named."""
+
+    mark: Mark
+    snapshot: Snapshot
+
+    def over(self, rows: Rows) -> Snapshot | None:
+        """None for a reader who is older than the index."""
+        return self.snapshot if self.snapshot.built <= len(rows) else None
+
+
 class SnapshotStore:
     """Loads, builds and swaps the index of one collection."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = Lock()
-        self._loaded: tuple[Manifest, Snapshot] | None = None
-        self._rejected: tuple[int, int] | None = None  # mtime and size of a manifest that failed
+        self._loaded: Loaded | None = None
+        self._rejected: Mark | None = None  # a manifest that failed
 
     def current(self, rows: Rows, epoch: int) -> Snapshot | None:
         """The index in force over at most `rows`, or None."""
@@ -149,29 +170,35 @@ class SnapshotStore:
     def _current(self, rows: Rows, epoch: int) -> Snapshot | None:
         try:
             stat = self._path(epoch).stat()
-            if (stat.st_mtime_ns, stat.st_size) == self._rejected:
-                return None
+        except FileNotFoundError:
+            return None
+        mark = Mark(epoch, stat.st_ino, stat.st_mtime_ns)
+        if mark == self._rejected:
+            return None
+        if self._loaded is not None and self._loaded.mark == mark:
+            return self._loaded.over(rows)
+        try:
             manifest = self.manifest(epoch)
         except FileNotFoundError:
             return None
         except CorruptStoreError as error:
-            self._reject(epoch, error)
+            self._reject(mark, error)
             return None
-        if self._loaded is None or self._loaded[0] != manifest:
-            try:
-                self.check(manifest)
-                proposer = _load(self._folder / manifest.index, manifest.family, rows)
-                if proposer.built != manifest.built:
-                    raise CorruptStoreError(
-                        f"{manifest.index} holds {proposer.built} rows: its manifest says {manifest.built}"
-                    )
-            except (CorruptStoreError, OSError) as error:
-                if self._replaced(manifest, epoch):  # by another process, while we looked: look again
-                    return self._current(rows, epoch)
-                self._reject(epoch, error)
-                return None
-            self._loaded = (manifest, Snapshot(manifest.family, proposer, Calibration(manifest.calibration)))
-        return self._loaded[1] if manifest.built <= len(rows) else None
+        try:
+            self.check(manifest)
+            proposer = _load(self._folder / manifest.index, manifest.family, rows)
+            if proposer.built != manifest.built:
+                raise CorruptStoreError(
+                    f"{manifest.index} holds {proposer.built} rows: its manifest says {manifest.built}"
+                )
+        except (CorruptStoreError, OSError) as error:
+            if self._replaced(manifest, epoch):  # by another process, while we looked: look again
+                return self._current(rows, epoch)
+            self._reject(mark, error)
+            return None
+        snapshot = Snapshot(manifest.family, proposer, Calibration(manifest.calibration))
+        self._loaded = Loaded(mark, snapshot)
+        return self._loaded.over(rows)
 
     def _replaced(self, manifest: Manifest, epoch: int) -> bool:
         try:
@@ -193,12 +220,8 @@ class SnapshotStore:
             if folder != except_for:
                 remove_tree(folder)
 
-    def _reject(self, epoch: int, error: Exception) -> None:
-        try:
-            stat = self._path(epoch).stat()
-            self._rejected = (stat.st_mtime_ns, stat.st_size)
-        except FileNotFoundError:
-            self._rejected = None
+    def _reject(self, mark: "Mark", error: Exception) -> None:
+        self._rejected = mark
         LOG.warning("searching without an index until the next `kallos compact`: %s", error)
 
 

@@ -67,7 +67,7 @@ class View:
         self._database = database
         self._catalog = catalog
         self._fields = fields
-        self._rows = rows
+        self.matrix = rows
         self._map = slot_map
         self._alive = alive
         self._snapshot = snapshot
@@ -89,14 +89,14 @@ class View:
     @property
     def deleted(self) -> int:
         """Rows that are still there for pictures that are not."""
-        return len(self._rows) - self.images
+        return len(self.matrix) - self.images
 
     def live(self) -> Bitmap:
         return self._alive
 
     def bitmap(self, slots: Slots) -> Bitmap:
         """The live pictures among `slots`."""
-        return Bitmap.of(self._map.rows_of(slots), len(self._rows)) & self._alive
+        return Bitmap.of(self._map.rows_of(slots), len(self.matrix)) & self._alive
 
     def before(self, allow: Bitmap, slots: int) -> Bitmap:
         """Those of `allow` in slots below `slots`."""
@@ -115,7 +115,7 @@ class View:
         with self._lock:
             found = self._filters.get(key)
         if found is None:
-            mask_N = self._fields.mask(condition, self.slots, len(self._rows), self._map.rows_of)
+            mask_N = self._fields.mask(condition, self.slots, len(self.matrix), self._map.rows_of)
             found = Bitmap.of_mask(mask_N) & self._alive
             with self._lock:
                 if len(self._filters) >= MOST_CACHED:
@@ -169,9 +169,9 @@ class View:
             covered_K = self._filtered(snapshot.proposer, query_D, k, point, allow)
         if len(covered_K) < min(k, point.want):  # too few came through: no guessing
             return self._exactly(query_D, k, allow)
-        found = self._rows.best_of(query_D, covered_K, k)
+        found = self.matrix.best_of(query_D, covered_K, k)
         candidates = len(covered_K)
-        if len(self._rows) > self.built:
+        if len(self.matrix) > self.built:
             behind, scored = self._behind(query_D, k, allow)
             candidates += scored
             rows_N = np.concatenate([found.rows_K, behind.rows_K])
@@ -181,7 +181,7 @@ class View:
     def _exactly(
         self, query_D: Float32[ndarray, " d"], k: int, allow: Bitmap
     ) -> tuple[Scored, Literal["exact", "top_k"], int]:
-        return self._rows.best(query_D, k, allow), "exact", allow.count
+        return self.matrix.best(query_D, k, allow), "exact", allow.count
 
     def _filtered(
         self, proposer: Proposer, query_D: Float32[ndarray, " d"], k: int, point: Point, allow: Bitmap
@@ -196,7 +196,7 @@ class View:
         before_K = None
         for factor in FACTORS:
             covered_K = proposer.propose(query_D, factor * point.want, factor * point.effort, allow)
-            best_K = self._rows.best_of(query_D, covered_K, k).rows_K
+            best_K = self.matrix.best_of(query_D, covered_K, k).rows_K
             if before_K is not None and np.array_equal(before_K, best_K):
                 return covered_K
             before_K = best_K
@@ -204,7 +204,7 @@ class View:
 
     def _behind(self, query_D: Float32[ndarray, " d"], k: int, allow: Bitmap) -> tuple[Scored, int]:
         """The `k` best rows that the index does not cover, and how many there were to score."""
-        first = len(self._rows) - len(self._tail)
+        first = len(self.matrix) - len(self._tail)
         bits = Bitmap(allow.bytes_B[first // 8 :], len(self._tail)).without(range(self.built - first))
         best = self._tail.best(query_D, k, bits)
         return Scored(best.scores_K, best.rows_K + first), bits.count
@@ -214,24 +214,24 @@ class View:
     ) -> tuple[Float32[ndarray, " n"], Int64[ndarray, " n"]]:
         """Inner product of every allowed picture with `direction_D`, and its slot; by rising slot."""
         rows_N = (self._alive if allow is None else allow).rows()
-        scores_N = self._rows.project(np.asarray(direction_D, np.float32), rows_N)
+        scores_N = self.matrix.project(np.asarray(direction_D, np.float32), rows_N)
         return scores_N, self._map.slots_of(rows_N)
 
     def live_rows(self, block: int) -> Iterator[Float16[ndarray, "n d"]]:
         """Every live row as it is stored, rising, `block` at a time."""
         rows_N = self._alive.rows()
         for start in range(0, len(rows_N), block):
-            yield self._rows.rows_ND[rows_N[start : start + block]]
+            yield self.matrix.rows_ND[rows_N[start : start + block]]
 
     def vectors_at(self, slots: Slots) -> Float32[ndarray, "n d"]:
         """Stored vectors, in the order of `slots`, none of which was deleted before this view."""
-        return self._rows.take(self._map.rows_of(slots))
+        return self.matrix.take(self._map.rows_of(slots))
 
     def sample(self, most: int) -> Float32[ndarray, "n d"]:
         """At most `most` live vectors, evenly spread over the slots; always the same for one view."""
         rows_N = self._alive.rows()
         step = max(1, -(-len(rows_N) // most))
-        return self._rows.take(rows_N[::step])
+        return self.matrix.take(rows_N[::step])
 
     def rows_at(self, slots: Slots) -> list[ImageRow]:
         """In the order of `slots`; pictures deleted or updated since this view was made are left out."""
@@ -279,7 +279,7 @@ class View:
         with self._lock:
             made_N = self._columns.get(name)
         if made_N is None:
-            made_N = make(self.slots, len(self._rows), self._map.rows_of)
+            made_N = make(self.slots, len(self.matrix), self._map.rows_of)
             with self._lock:
                 if len(self._columns) >= MOST_CACHED:
                     self._columns.clear()
