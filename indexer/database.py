@@ -10,6 +10,7 @@ from indexer.errors import CorruptStoreError, StoreError
 
 Connection = sqlite3.Connection
 BUSY_TIMEOUT_S = 30.0
+MAPPED_BYTES = 1 << 32
 
 # Append only. Entry n takes a database from version n to n + 1, kept in PRAGMA user_version.
 MIGRATIONS: tuple[str, ...] = (
@@ -156,6 +157,7 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives power loss
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")  # rows are read from the page cache
             self._local.connection = connection
             with self._lock:
                 self._all.append(connection)

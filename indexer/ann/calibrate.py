@@ -21,6 +21,7 @@ QUERIES = 64  # of each kind: the standard error of a recall of 0.95 is then abo
 SIZES = (10, 100)
 CANDIDATES = (2, 4, 8, 16, 32, 64)  # times k
 ENOUGH = 0.999
+USELESS = 0.6
 BLOCK = 65_536
 
 
@@ -43,7 +44,6 @@ def calibrate(
     mixed_QD = vectors_ND[len(vectors_ND) // 3 :]
     mixed_QD = mixed_QD[: len(mixed_QD) // 2] + mixed_QD[len(mixed_QD) // 2 :][: len(mixed_QD) // 2]
     mixed_QD /= np.maximum(np.linalg.norm(mixed_QD, axis=1, keepdims=True), 1e-6)
-    scan_us = _scan_microseconds(covered, vectors_ND[0])  # what takes longer is never worth an index
     points: list[Point] = []
     most = min(max(SIZES) + 1, len(covered))
     kinds = [pictures_QD, mixed_QD, *([] if asked_QD is None else [asked_QD])]
@@ -55,18 +55,13 @@ def calibrate(
                 tick()
                 point = _measure(proposer, covered, truths, k, effort, factor * k)
                 points.append(point)
-                if point.recall <= best + 0.002:  # more candidates bring nothing at this effort
+                # More candidates bring nothing at this effort, or it is far from any recall worth asking for.
+                if point.recall <= best + 0.002 or point.recall < USELESS:
                     break
                 best = point.recall
-            if best >= ENOUGH or points[-1].microseconds > scan_us:
+            if best >= ENOUGH:
                 break
     return Calibration.of(points)
-
-
-def _scan_microseconds(rows: Rows, query_D: Float32[ndarray, " d"]) -> float:
-    started = time.perf_counter()
-    rows.best(query_D, max(SIZES))
-    return 1e6 * (time.perf_counter() - started)
 
 
 def _measure(

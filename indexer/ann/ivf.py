@@ -20,6 +20,7 @@ from numpy import ndarray
 from indexer.bitmap import Bitmap
 from indexer.errors import CorruptStoreError
 
+FEW_LISTS = 256
 CODES = {"ivf_rabitq": "RaBitQ", "ivf_sq8": "SQ8"}
 
 
@@ -50,7 +51,10 @@ class Ivf:
 
     def efforts(self) -> list[int]:
         steps = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
-        return [step for step in steps if step < self._index.nlist] + [int(self._index.nlist)]
+        lists = int(self._index.nlist)
+        if lists > FEW_LISTS:  # opening most of many lists is slower than a scan
+            return [step for step in steps if step <= lists // 2]
+        return [step for step in steps if step < lists] + [lists]
 
     def propose(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None

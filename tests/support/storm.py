@@ -79,7 +79,7 @@ def main(data_dir: str, target: str, seed: str) -> None:
     )
     for one in work:
         threading.Thread(target=_loud, args=(one,), daemon=True).start()
-    threading.Event().wait(60)
+    threading.Event().wait(240)  # killed long before
 
 
 def _loud(work: object) -> None:

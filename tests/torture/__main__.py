@@ -1,4 +1,7 @@
-"""`python -m tests.torture [--runs 200] [--seed N]`: the long form of the kill loop."""
+"""The long runs.
+
+python -m tests.torture [--runs 200] [--operations 100000] [--seed N]
+"""
 
 import argparse
 import random
@@ -7,16 +10,22 @@ import tempfile
 from pathlib import Path
 
 from tests.torture.kill_loop import kill_loop
+from tests.torture.model_run import ModelRun
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=200, help="kills")
+    parser.add_argument("--operations", type=int, default=100_000, help="compared with NumPy and a dict")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     options = parser.parse_args()
+    sys.stderr.write(f"seed {options.seed}\n")
     with tempfile.TemporaryDirectory() as folder:
         kill_loop(Path(folder), runs=options.runs, seed=options.seed)
     sys.stderr.write(f"{options.runs} kills, nothing acknowledged was lost\n")
+    with tempfile.TemporaryDirectory() as folder:
+        ModelRun(Path(folder), options.seed).run(options.operations)
+    sys.stderr.write(f"{options.operations} operations, all as NumPy and a dict have them\n")
 
 
 if __name__ == "__main__":

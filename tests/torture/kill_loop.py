@@ -24,7 +24,7 @@ from tests.support.storm import DIM, vector_seed
 
 ROOT = Path(__file__).parents[2]
 LONGEST_S = 1.5  # from the first line of a run to its kill
-AT_A_POINT_S = 20.0  # a point is reached sooner than this, or the test is wrong
+AT_A_POINT_S = 200.0  # on a busy machine; a point that takes longer is never reached
 
 
 @dataclass
