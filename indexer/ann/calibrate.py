@@ -56,7 +56,7 @@ def calibrate(
                 point = _measure(proposer, covered, truths, k, effort, factor * k)
                 points.append(point)
                 # More candidates bring nothing at this effort, or it is far from any recall worth asking for.
-                if point.recall <= best + 0.002 or point.recall < USELESS:
+                if point.recall <= best + 0.002 or (factor >= 8 and point.recall < USELESS):
                     break
                 best = point.recall
             if best >= ENOUGH:
