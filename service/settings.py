@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     sources: Annotated[tuple[Path, ...], NoDecode] = ()  # folders that POST /jobs/index may read, as in PATH
     max_upload_bytes: PositiveInt = 256 * 2**20  # of one request
-    max_concurrent: PositiveInt = 32  # searches at once; more are answered 429
+    max_concurrent: PositiveInt = 64  # searches at once; more are answered 429
     url_timeout_s: PositiveFloat = 20.0  # for one picture by URL
     allow_private_urls: bool = False  # fetch from private addresses too: only on a network you trust
 

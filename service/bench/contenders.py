@@ -128,9 +128,9 @@ class Usearch:
         return self._index.search(query_D.astype(np.float16), k, threads=1).keys.astype(np.int64)
 
 
-def fill(data_dir: Path, count: int, dim: int) -> Collection:
+def fill(data_dir: Path, count: int, dim: int, model_id: str | None = None) -> Collection:
     """A collection of `count` generated pictures, taken up where an earlier call left it."""
-    collection = Collection.open(data_dir, model_id=f"generated-{dim}", dim=dim)
+    collection = Collection.open(data_dir, model_id=model_id or f"generated-{dim}", dim=dim)
     have = collection.state().slots
     for chunk in VectorSource(dim).chunks(count):
         if chunk.first >= have:
