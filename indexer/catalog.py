@@ -11,15 +11,15 @@ from indexer.filters import COLUMNS
 from indexer.types import ImageId, ImageRow, JSONValue, NewImage, Slot
 
 # ruff: noqa: S608 - statements are put together from constants; values are always bound
-SELECT = (
-    "SELECT id, slot, uri, sha256, size, mtime_ns, width, height, format, taken_at, added_at, metadata"
-    " FROM image WHERE collection = ?1 AND "
-)
+COLUMNS_OF = "id, slot, uri, sha256, size, mtime_ns, width, height, format, taken_at, added_at, metadata"
+SELECT = f"SELECT {COLUMNS_OF} FROM image WHERE collection = ?1 AND "
+# With a +, SQLite looks pictures up by their id, where it would else walk through the whole collection.
+SELECT_BY_ID = f"SELECT {COLUMNS_OF} FROM image WHERE +collection = ?1 AND "
 # json_each binds one parameter however many values there are.
 BY_SLOT = SELECT + "slot IN (SELECT value FROM json_each(?2))"
-BY_ID = SELECT + "id IN (SELECT value FROM json_each(?2))"
+BY_ID = SELECT_BY_ID + "id IN (SELECT value FROM json_each(?2))"
 BY_SHA256 = SELECT + "sha256 IN (SELECT value FROM json_each(?2)) ORDER BY id"
-AFTER_ID = SELECT + "id > ?2 ORDER BY id LIMIT ?3"
+AFTER_ID = SELECT_BY_ID + "id > ?2 ORDER BY id LIMIT ?3"
 UPSERT = """
     INSERT INTO image (collection, slot, uri, sha256, size, mtime_ns, width, height, format, taken_at,
                        added_at, metadata)
@@ -53,7 +53,10 @@ class Catalog:
     ) -> list[ImageId]:
         """Rows for `images` in slots from `first_slot`; the slots that they leave become tombstones."""
         self._bury(
-            connection, generation, "uri IN (SELECT value FROM json_each(?))", [new.uri for new in images]
+            connection,
+            generation,
+            "collection = ? AND uri IN (SELECT value FROM json_each(?))",
+            [new.uri for new in images],
         )
         now = time.time()
         ids: list[ImageId] = []
@@ -73,14 +76,16 @@ class Catalog:
     def delete(self, connection: Connection, ids: Sequence[int], generation: int) -> list[ImageId]:
         """Remove rows; the ids that existed, rising."""
         rows = connection.execute(
-            "SELECT id FROM image WHERE collection = ? AND id IN (SELECT value FROM json_each(?))"
+            "SELECT id FROM image WHERE +collection = ? AND id IN (SELECT value FROM json_each(?))"
             " ORDER BY id",
             (self._collection, json.dumps([int(i) for i in ids])),
         ).fetchall()
         found = [ImageId(row[0]) for row in rows]
-        self._bury(connection, generation, "id IN (SELECT value FROM json_each(?))", found)
+        self._bury(
+            connection, generation, "+collection = ? AND id IN (SELECT value FROM json_each(?))", found
+        )
         connection.execute(
-            "DELETE FROM image WHERE collection = ? AND id IN (SELECT value FROM json_each(?))",
+            "DELETE FROM image WHERE +collection = ? AND id IN (SELECT value FROM json_each(?))",
             (self._collection, json.dumps(found)),
         )
         return found
@@ -94,7 +99,9 @@ class Catalog:
 
     def rewrite(self, connection: Connection, row: ImageRow, slot: int, generation: int) -> None:
         """Store `row` as it is given, in `slot`; the slot that it had becomes a tombstone."""
-        self._bury(connection, generation, "id IN (SELECT value FROM json_each(?))", [row.id])
+        self._bury(
+            connection, generation, "+collection = ? AND id IN (SELECT value FROM json_each(?))", [row.id]
+        )
         connection.execute(
             "UPDATE image SET slot = ?, uri = ?, size = ?, mtime_ns = ?, taken_at = ?, metadata = ?"
             " WHERE collection = ? AND id = ?",
@@ -187,7 +194,7 @@ class Catalog:
     ) -> None:
         connection.execute(
             "INSERT INTO tombstone (collection, slot, generation)"
-            f" SELECT collection, slot, ? FROM image WHERE collection = ? AND {condition}",
+            f" SELECT collection, slot, ? FROM image WHERE {condition}",
             (generation, self._collection, json.dumps(list(values))),
         )
 

@@ -84,20 +84,22 @@ class Calibration:
     def cheapest(self, recall: float, k: int) -> Point | None:
         """The fastest point that reached `recall` for the best `k`; None when none did: then scan exactly.
 
-        Between two calibrated k the larger counts; beyond the largest, effort and candidates grow with k.
+        A calibrated k serves up to twice as many, with more candidates (a page asks for one more than it
+        shows); beyond that the next one counts, and beyond the largest, effort and candidates grow with k.
         """
         known = sorted({point.k for point in self.points})
         if not known:
             return None
-        nearest = next((size for size in known if size >= k), known[-1])
+        nearest = next((size for size in known if 2 * size >= k), known[-1])
         reached = [point for point in self.points if point.k == nearest and point.recall >= recall]
         if not reached:
             return None
         best = min(reached, key=lambda point: point.microseconds)
         if k <= nearest:
             return best
-        factor = -(-k // nearest)
-        return Point(k, best.effort * factor, best.want * factor, best.recall, best.microseconds * factor)
+        factor = k / nearest
+        effort = best.effort if factor <= 2 else int(best.effort * factor)
+        return Point(k, effort, int(best.want * factor), best.recall, best.microseconds * factor)
 
 
 @dataclass(frozen=True, slots=True)

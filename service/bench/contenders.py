@@ -132,10 +132,9 @@ def fill(data_dir: Path, count: int, dim: int, model_id: str | None = None) -> C
     """A collection of `count` generated pictures, taken up where an earlier call left it."""
     collection = Collection.open(data_dir, model_id=model_id or f"generated-{dim}", dim=dim)
     have = collection.state().slots
-    for chunk in VectorSource(dim).chunks(count):
-        if chunk.first >= have:
-            images = [_image(chunk.first + i, int(theme)) for i, theme in enumerate(chunk.theme_N)]
-            collection.add(images, chunk.vectors_ND)
+    for chunk in VectorSource(dim).chunks(count, after=have):
+        images = [_image(chunk.first + i, int(theme)) for i, theme in enumerate(chunk.theme_N)]
+        collection.add(images, chunk.vectors_ND)
     return collection
 
 

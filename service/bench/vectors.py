@@ -51,9 +51,11 @@ class VectorSource:
         means = np.linalg.qr(rng.standard_normal((dim, 2)))[0].T.astype(np.float32)
         self._pictures_D, self._words_D = means[0], means[1]
 
-    def chunks(self, count: int) -> Iterator[Chunk]:
-        """The first `count` pictures."""
+    def chunks(self, count: int, *, after: int = 0) -> Iterator[Chunk]:
+        """The first `count` pictures, by chunks that begin at or behind picture `after`."""
         for number, first in enumerate(range(0, count, CHUNK)):
+            if first < after:
+                continue
             rng = np.random.default_rng([self._seed, 1, number])
             drawn = self._draw(rng, CHUNK, self._pictures_D)
             size = min(CHUNK, count - first)
