@@ -47,7 +47,7 @@ def calibrate(
     points: list[Point] = []
     most = min(max(SIZES) + 1, len(covered))
     kinds = [pictures_QD, mixed_QD, *([] if asked_QD is None else [asked_QD])]
-    truths = [(kind_QD, _truth(covered, kind_QD, most)) for kind_QD in kinds]
+    truths = [(kind_QD, true_best(covered, kind_QD, most)) for kind_QD in kinds]
     for k in SIZES:
         for effort in proposer.efforts():
             best = 0.0
@@ -87,7 +87,7 @@ def _measure(
     return Point(k, effort, want, round(min(shares), 4), round(1e6 * seconds / max(1, queries), 1))
 
 
-def _truth(rows: Rows, query_QD: Float32[ndarray, "q d"], k: int) -> Int64[ndarray, "q k"]:
+def true_best(rows: Rows, query_QD: Float32[ndarray, "q d"], k: int) -> Int64[ndarray, "q k"]:
     """The true best `k` of each query, best first. In blocks: one pass over the rows serves all queries."""
     best_QK = np.full((len(query_QD), 0), -1, np.int64)
     score_QK = np.empty((len(query_QD), 0), np.float32)

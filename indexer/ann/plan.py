@@ -1,7 +1,7 @@
 """Which index fits a collection: the one that is fast enough in the memory there is, and why.
 
-Constants were measured on two cores of an AMD EPYC (AVX-512), 1M x 512, page cache warm; `kallos bench`
-measures them anew. They need only be right by a factor of two: families differ by tens.
+Constants were measured on two cores of an AMD EPYC (AVX-512), 1M x 512, page cache warm; they
+need only be right by a factor of two: families differ by tens.
 """
 
 from dataclasses import dataclass

@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from indexer.ann.calibrate import true_best
+from indexer.ann.rows import Rows
 from service.bench.contenders import CONTENDERS, Contender, Effort, rows_of
 from service.bench.vectors import VectorSource
 
@@ -23,7 +25,6 @@ K = 10
 BUCKETS = (0.90, 0.95, 0.98, 0.99)
 WARM_UP = 20
 PASS_S = 10.0
-BLOCK = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +87,7 @@ def truth(data_dir: Path, query_QD: Float32[ndarray, "q d"]) -> Int64[ndarray, "
     rows_ND = rows_of(data_dir, query_QD.shape[1])
     if kept.exists() and kept.stat().st_mtime > (data_dir / "default" / "vectors.f16").stat().st_mtime:
         return np.load(kept)
-    best_QK = np.empty((len(query_QD), 0), np.int64)
-    score_QK = np.empty((len(query_QD), 0), np.float32)
-    for start in range(0, len(rows_ND), BLOCK):
-        score_QB = query_QD @ rows_ND[start : start + BLOCK].astype(np.float32).T
-        top_QK = np.argpartition(-score_QB, K, axis=1)[:, :K]
-        score_QK = np.concatenate([score_QK, np.take_along_axis(score_QB, top_QK, 1)], axis=1)
-        best_QK = np.concatenate([best_QK, top_QK + start], axis=1)
-        order_QK = np.argsort(-score_QK, axis=1)[:, :K]
-        score_QK = np.take_along_axis(score_QK, order_QK, 1)
-        best_QK = np.take_along_axis(best_QK, order_QK, 1)
+    best_QK = true_best(Rows(rows_ND), query_QD, K)
     np.save(kept, best_QK)
     return best_QK
 
