@@ -109,6 +109,13 @@ class View:
         """Rising."""
         return self._map.slots_of(allow.rows())
 
+    def slots_of(self, rows: Slots) -> Int64[ndarray, " n"]:
+        return self._map.slots_of(rows)
+
+    def rows_of(self, slots: Slots) -> Int64[ndarray, " n"]:
+        """Where the pictures of `slots` lie; -1 where the row was reclaimed."""
+        return self._map.rows_of(slots)
+
     def select(self, condition: Filter) -> Bitmap:
         """Live pictures for which `condition` holds."""
         key = repr(condition)  # not the condition itself: to Python, True equals 1
@@ -209,14 +216,6 @@ class View:
         best = self._tail.best(query_D, k, bits)
         return Scored(best.scores_K, best.rows_K + first), bits.count
 
-    def project(
-        self, direction_D: Float32[ndarray, " d"], *, allow: Bitmap | None = None
-    ) -> tuple[Float32[ndarray, " n"], Int64[ndarray, " n"]]:
-        """Inner product of every allowed picture with `direction_D`, and its slot; by rising slot."""
-        rows_N = (self._alive if allow is None else allow).rows()
-        scores_N = self.matrix.project(np.asarray(direction_D, np.float32), rows_N)
-        return scores_N, self._map.slots_of(rows_N)
-
     def live_rows(self, block: int) -> Iterator[Float16[ndarray, "n d"]]:
         """Every live row as it is stored, rising, `block` at a time."""
         rows_N = self._alive.rows()
@@ -265,10 +264,9 @@ class View:
                 after = page[-1].id
         return found[:limit]
 
-    def numbers(self, field: str, slots: Slots) -> Float64[ndarray, " n"]:
-        """The number in `field` for each of `slots`; NaN where a picture has none."""
-        value_N = self._column(f"numbers of {field}", lambda *of: self._fields.numbers(field, *of))
-        return value_N[self._map.rows_of(slots)]
+    def numbers(self, field: str) -> Float64[ndarray, " n"]:
+        """The number in `field` for each row; NaN where a picture has none."""
+        return self._column(f"numbers of {field}", lambda *of: self._fields.numbers(field, *of))
 
     def keys(self, field: str, slots: Slots) -> Int64[ndarray, " n"]:
         """For each of `slots` a number, equal where the values of `field` are; -1 without a value."""

@@ -27,6 +27,11 @@ class Cursor:
     ties: tuple[int, ...]
     scales: Mapping[str, tuple[float, float]]
 
+    @classmethod
+    def start(cls, fingerprint: str, slots: int) -> "Cursor":
+        """Before the first hit of a request over slots [0, slots)."""
+        return cls(fingerprint, slots, 0, None, (), {})
+
     def encode(self) -> str:
         fields = [self.fingerprint, self.slots, self.shown, self.score, self.ties, self.scales]
         return (

@@ -31,14 +31,20 @@ class QueryEncoder:
         self._texts: OrderedDict[str, Float32[ndarray, " d"]] = OrderedDict()
         self._lock = Lock()
 
+    @property
+    def model_id(self) -> str:
+        return self._encoder.model_id
+
     def encode(self, parts: Sequence[Part], view: View) -> Float32[ndarray, " d"]:
-        """The unit vector of `parts`: normalise(sum of weight · unit vector of the part).
+        """The unit vector of `parts`: normalise(sum of weight · unit vector of the part); zero without parts.
 
         Raises:
             InvalidQueryError: A weight is not finite or no part has one; a text is blank; a vector has the
                 wrong length; or the parts cancel each other.
             UnreadableImageError, NotFoundError: As named.
         """
+        if not parts:
+            return np.zeros(self._encoder.dim, np.float32)
         weight_P = np.array([_weight(part) for part in parts], np.float32)
         vector_PD = np.stack([self._unit(part, view) for part in parts])
         return unit(

@@ -55,7 +55,7 @@ def teach_by_extremes(
 def teach_by_field(name: str, field: str, collection: Collection, encoder: Encoder) -> Axis:
     """An axis that is a number stored with the pictures: a date, a price, a rating."""
     view = collection.view()
-    known = int(np.count_nonzero(~np.isnan(view.numbers(field, view.slots_in(view.live())))))
+    known = int(np.count_nonzero(~np.isnan(view.numbers(field)[view.live().rows()])))
     if known == 0:
         raise InvalidAxisError(f"no picture of this collection has a number in {field!r}")
     return Axis(

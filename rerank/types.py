@@ -14,6 +14,8 @@ from indexer.types import ImageId, ImageRow
 QUERY_TERM = "query"  # the name of the query's own contribution
 CandidateMode = Literal["exact", "top_k"]
 Order = Literal["desc", "asc"]
+Bands = Mapping[str, tuple[float, float]]
+"""Of an axis, from and to which percentile of the collection: (90, 100) is the top tenth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class SearchQuery:
     parts: tuple[Part, ...] = ()
     axes: Mapping[str, float] = field(default_factory=dict)
     filter: Filter | None = None
+    percentiles: Bands = field(default_factory=dict)
     recall: float = 0.95  # wanted share of the true best `limit`; 1.0 scans everything
     min_score: float | None = None  # leave out hits that score less
     group_by: str | None = None  # one hit, the best, for each value of this field
@@ -66,11 +69,14 @@ class SearchQuery:
 
 @dataclass(frozen=True, slots=True)
 class RankQuery:
-    """An axis, and which pictures to order: all, those of a filter, given ids, or a query's best matches."""
+    """Axes with weights, and which pictures to order: all, those of a filter or of percentile bands, given
+    ids, or a query's best matches.
+    """
 
-    axis: str
+    axes: Mapping[str, float]
     parts: tuple[Part, ...] = ()
     filter: Filter | None = None
+    percentiles: Bands = field(default_factory=dict)
     ids: tuple[ImageId, ...] | None = None
     order: Order = "desc"
     candidates: int = 200  # how many of the query's best matches are ordered
@@ -89,6 +95,32 @@ class Hit:
     image: ImageRow
     score: float | None
     contributions: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """The picture that `percentile` per cent of the collection stay below; `value` is that of the axis."""
+
+    percentile: float
+    value: float
+    image: ImageRow
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How an axis spreads over the collection. Bar i of the histogram counts values in
+    [edges[i], edges[i + 1]), the last bar its upper edge too. `missing` pictures have no value.
+    """
+
+    axis: str
+    version: int
+    images: int
+    missing: int
+    mean: float
+    std: float
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    milestones: tuple[Milestone, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,18 @@ from indexer.axis_store import Axis
 from indexer.errors import InvalidInputError, InvalidQueryError
 from indexer.filters import field_name, parse_filter
 from indexer.types import ImageId, ImageRow
-from rerank.types import Answer, Hit, IdPart, ImagePart, Part, RankQuery, SearchQuery, TextPart, VectorPart
+from rerank.types import (
+    Answer,
+    Distribution,
+    Hit,
+    IdPart,
+    ImagePart,
+    Part,
+    RankQuery,
+    SearchQuery,
+    TextPart,
+    VectorPart,
+)
 
 LARGEST_PAGE = 1000
 LARGEST_ID = 2**63 - 1
@@ -63,12 +74,19 @@ class QueryPart(Body):
         return ImagePart(_from_base64(self.image or ""), self.weight)
 
 
+Weights = Annotated[dict[Name, Number], Field(max_length=64)]
+Bands = Annotated[
+    dict[Name, tuple[Number, Number]],
+    Field(max_length=16, examples=[{"aesthetics": [90, 100]}]),
+]
 Query = Annotated[str, Field(max_length=10_000)] | Annotated[list[QueryPart], Field(max_length=64)] | None
 
 
 class SearchRequest(Body):
     """What to look for, how to weigh it, what to leave out.
 
+    `percentiles` keeps pictures between two percentiles of the collection on an axis: [90, 100] is the top
+    tenth.
     `min_score` leaves out hits below it, `group_by` keeps the best hit of each value of a field, and `facets`
     counts the values of fields over everything that passes the filter, whatever the query.
     """
@@ -84,7 +102,8 @@ class SearchRequest(Body):
 
     query: Query = None
     filter: dict[str, Any] | None = None
-    axes: Annotated[dict[Name, Number], Field(max_length=64)] = {}
+    axes: Weights = {}
+    percentiles: Bands = {}
     recall: Annotated[float, Field(gt=0, le=1)] | Literal["exact"] = 0.95
     min_score: Number | None = None
     group_by: FieldName | None = None
@@ -97,6 +116,7 @@ class SearchRequest(Body):
             parts=_parts(self.query),
             axes=self.axes,
             filter=None if self.filter is None else parse_filter(self.filter),
+            percentiles=self.percentiles,
             recall=1.0 if self.recall == "exact" else self.recall,
             min_score=self.min_score,
             group_by=None if self.group_by is None else field_name(self.group_by),
@@ -107,25 +127,36 @@ class SearchRequest(Body):
 
 
 class RankRequest(Body):
-    """Which pictures to order: all, those of a filter, given ids, or a query's best `candidates` matches."""
+    """Which pictures to order: all, those of a filter or of `percentiles`, given ids, or a query's best
+    `candidates` matches. `axes` adds weighted axes to the one in the address, which weighs 1.
+    """
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"limit": 10}, {"query": "a bird", "order": "asc"}]}
+        json_schema_extra={
+            "examples": [
+                {"limit": 10},
+                {"query": "a bird", "order": "asc"},
+                {"axes": {"recency": 0.5}, "percentiles": {"aesthetics": [90, 100]}},
+            ]
+        }
     )
 
     query: Query = None
+    axes: Weights = {}
     filter: dict[str, Any] | None = None
+    percentiles: Bands = {}
     ids: Annotated[list[AnyImageId], Field(max_length=100_000)] | None = None
     order: Literal["desc", "asc"] = "desc"
     candidates: Annotated[int, Field(ge=1, le=10_000)] = 200
     limit: Limit = 10
     cursor: Annotated[str, Field(max_length=20_000)] | None = None
 
-    def to_query(self, axis: str) -> RankQuery:
+    def to_query(self, axis: str | None) -> RankQuery:
         return RankQuery(
-            axis=axis,
+            axes=({} if axis is None else {axis: 1.0}) | self.axes,
             parts=_parts(self.query),
             filter=None if self.filter is None else parse_filter(self.filter),
+            percentiles=self.percentiles,
             ids=None if self.ids is None else tuple(ImageId(i) for i in self.ids),
             order=self.order,
             candidates=self.candidates,
@@ -302,6 +333,46 @@ class AxisBody(BaseModel):
 
 class AxisList(BaseModel):
     axes: list[AxisBody]
+
+
+class MilestoneBody(BaseModel):
+    """The picture that `percentile` per cent of the collection stay below."""
+
+    percentile: float
+    value: float
+    id: int
+    uri: str
+
+
+class DistributionBody(BaseModel):
+    """How an axis spreads over the collection; bar i counts values from `edges[i]` to `edges[i + 1]`."""
+
+    axis: str
+    version: int
+    images: int
+    missing: int
+    mean: float
+    std: float
+    edges: list[float]
+    counts: list[int]
+    milestones: list[MilestoneBody]
+
+    @classmethod
+    def of(cls, found: Distribution) -> Self:
+        return cls(
+            axis=found.axis,
+            version=found.version,
+            images=found.images,
+            missing=found.missing,
+            mean=found.mean,
+            std=found.std,
+            edges=list(found.edges),
+            counts=list(found.counts),
+            milestones=[
+                MilestoneBody(percentile=one.percentile, value=one.value, id=one.image.id, uri=one.image.uri)
+                for one in found.milestones
+            ],
+        )
 
 
 def metadata_of(row: ImageRow) -> dict[str, Any]:

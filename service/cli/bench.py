@@ -13,6 +13,7 @@ from indexer.images import Limits
 from rerank.retrieval import Recall
 from service.bench.contenders import CONTENDERS, fill
 from service.bench.ingest import throughput, without_svg
+from service.bench.rank import measure_rank
 from service.bench.record import circumstances, write
 from service.bench.rest import measure_rest
 from service.bench.retrieval import encode_captioned, recall_of
@@ -154,6 +155,31 @@ def rest(
     rates = ", ".join(f"{rate:.0f}/s with {n}" for n, rate in result.requests_per_s.items())
     OUT.print(f"in process {result.in_process_p50_ms:.2f} ms, through REST {result.rest_p50_ms:.2f} ms (p50)")
     OUT.print(f"{rates} clients; first answer {result.restart_s:.2f} s after start")
+
+
+@app.command()
+def rank(
+    count: Annotated[int, typer.Option("--count", min=1000, help="Generated pictures.")] = 1_000_000,
+    dim: Annotated[int, typer.Option("--dim", min=8)] = 512,
+    work: Work = Path(".cache/bench"),
+    out: Out = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """The top 100 of an axis over the whole collection, beside NumPy on the same rows."""
+    folder = work / f"{count}x{dim}"
+    ERR.print(f"generating {count} x {dim} in {folder}")
+    collection = fill(folder, count, dim)
+    try:
+        result = measure_rank(collection)
+    finally:
+        collection.close()
+    document = circumstances(data=f"generated, {count} x {dim}") | {"ms": asdict(result)}
+    write(out / f"rank-{count}.json", document)
+    if as_json:
+        print_json(document)
+        return
+    for name, value in asdict(result).items():
+        OUT.print(f"{name:>14} {value:9.2f} ms")
 
 
 @app.command("all")

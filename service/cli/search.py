@@ -24,6 +24,10 @@ Filters = Annotated[
     str | None,
     typer.Option("--filter", help='JSON, such as \'{"range": {"taken_at": {"gte": "2020-01-01"}}}\'.'),
 ]
+Percentiles = Annotated[
+    list[str] | None,
+    typer.Option("--percentile", help="NAME=FROM:TO, such as aesthetics=90:100 for the top tenth."),
+]
 Cursor = Annotated[str | None, typer.Option("--cursor", help="From the answer before: the next page.")]
 
 
@@ -36,6 +40,7 @@ def search(
         list[str] | None, typer.Option("--axis", help="NAME=WEIGHT, such as aesthetics=1.5; may be repeated.")
     ] = None,
     condition: Filters = None,
+    percentile: Percentiles = None,
     exact: Annotated[bool, typer.Option("--exact", help="Score every picture, whatever it takes.")] = False,
     limit: Limit = 10,
     cursor: Cursor = None,
@@ -49,6 +54,7 @@ def search(
         parts=_parts(words, image, like, unlike),
         axes=dict(_weight(text) for text in axis or []),
         filter=_filter(condition),
+        percentiles=_bands(percentile),
         recall=1.0 if exact else 0.95,
         limit=limit,
         cursor=cursor,
@@ -66,12 +72,14 @@ def search(
 def rank(
     words: Words = None,
     axis: Annotated[
-        str, typer.Option("--axis", help="The axis to sort by; see `kallos axes list`.")
-    ] = "aesthetics",
+        list[str] | None,
+        typer.Option("--axis", help="NAME or NAME=WEIGHT; may be repeated. Without one: aesthetics."),
+    ] = None,
     image: Images = None,
     like: Likes = None,
     unlike: Unlikes = None,
     condition: Filters = None,
+    percentile: Percentiles = None,
     order: Annotated[
         str, typer.Option("--order", help="desc: most of the attribute first. asc: least.")
     ] = "desc",
@@ -88,11 +96,12 @@ def rank(
     collection: Collection = None,
     as_json: Json = False,
 ) -> None:
-    """Sort the collection, or the matches of a query, by an axis."""
+    """Sort the collection, or the matches of a query, by an axis or a mixture of them."""
     query = RankQuery(
-        axis=axis,
+        axes=dict(_weight(text) for text in axis or ["aesthetics"]),
         parts=_parts(words, image, like, unlike),
         filter=_filter(condition),
+        percentiles=_bands(percentile),
         order=_order(order),
         candidates=candidates,
         limit=limit,
@@ -131,6 +140,18 @@ def _weight(text: str) -> tuple[str, float]:
         return name, float(weight) if weight else 1.0
     except ValueError as error:
         raise InvalidQueryError(f"--axis {text!r}: expected NAME=WEIGHT, such as aesthetics=1.5") from error
+
+
+def _bands(texts: list[str] | None) -> dict[str, tuple[float, float]]:
+    bands = {}
+    for text in texts or []:
+        name, _, band = text.partition("=")
+        low, _, high = band.partition(":")
+        try:
+            bands[name] = (float(low), float(high))
+        except ValueError as error:
+            raise InvalidQueryError(f"--percentile {text!r}: expected NAME=FROM:TO") from error
+    return bands
 
 
 def _filter(text: str | None) -> Filter | None:

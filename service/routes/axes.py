@@ -1,10 +1,12 @@
 """Rank axes as resources."""
 
-from fastapi import APIRouter, Response, status
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response, status
 
 from rerank.teach import teach_by_extremes, teach_by_field, teach_by_prompts
 from service.deps import Queued, ServicesDep
-from service.schemas import AxisBody, AxisList, AxisRequest
+from service.schemas import AxisBody, AxisList, AxisRequest, DistributionBody
 
 router = APIRouter(prefix="/axes", tags=["axes"])
 
@@ -37,6 +39,14 @@ def create_axis(request: AxisRequest, services: ServicesDep, response: Response)
 @router.get("/{name}")
 def get_axis(name: str, services: ServicesDep) -> AxisBody:
     return AxisBody.of(services.axes.get(name))
+
+
+@router.get("/{name}/distribution", dependencies=[Queued])
+def get_distribution(
+    name: str, services: ServicesDep, bars: Annotated[int, Query(ge=1, le=200)] = 20
+) -> DistributionBody:
+    """How an axis spreads over the collection, and pictures along its percentiles."""
+    return DistributionBody.of(services.engine.distribution(name, bars=bars))
 
 
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT)

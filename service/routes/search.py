@@ -24,11 +24,12 @@ def search(request: SearchRequest, services: ServicesDep) -> SearchAnswer:
 
 @router.post("/rank")
 def rank(
-    axis: Annotated[str, Query(max_length=80, examples=["aesthetics"])],
     services: ServicesDep,
+    axis: Annotated[str | None, Query(max_length=80, examples=["aesthetics"])] = None,
     request: RankRequest | None = None,
 ) -> SearchAnswer:
-    """Pictures in the order of one axis: all, those of a filter, given ids, or a query's best matches.
+    """Pictures in the order of an axis, or of several with weights: all, those of a filter or of percentiles,
+    given ids, or a query's best matches.
 
     `candidates` in the answer says what was ordered: `exact` is every eligible picture; `top_k` the best `n`
     matches of the query. Scores are in standard deviations of the collection.

@@ -164,18 +164,20 @@ def test_rank_orders_everything_by_the_axis(stand: Stand) -> None:
     assert direction_D is not None
     value_N = stand.stored_ND @ direction_D
     for order, sign in (("desc", -1), ("asc", 1)):
-        answer = stand.engine.rank(RankQuery(axis="warm", order=order, limit=N))  # type: ignore[arg-type]
+        answer = stand.engine.rank(RankQuery({"warm": 1.0}, order=order, limit=N))  # type: ignore[arg-type]
         expected = [stand.ids[n] for n in np.argsort(sign * value_N, kind="stable")]
         assert [hit.image.id for hit in answer.hits] == expected
         assert (answer.mode, answer.candidates) == ("exact", N)
     standard = (value_N.max() - value_N.mean()) / value_N.std()
-    top = stand.engine.rank(RankQuery(axis="warm", limit=1)).hits[0]
+    top = stand.engine.rank(RankQuery({"warm": 1.0}, limit=1)).hits[0]
     assert top.score == pytest.approx(standard, rel=1e-3)
 
 
 def test_rank_of_a_querys_matches_orders_only_those(stand: Stand) -> None:
     query_D = unit_query(9)
-    answer = stand.engine.rank(RankQuery(axis="warm", parts=(VectorPart(query_D),), candidates=30, limit=100))
+    answer = stand.engine.rank(
+        RankQuery({"warm": 1.0}, parts=(VectorPart(query_D),), candidates=30, limit=100)
+    )
     best = np.argsort(-(stand.stored_ND @ query_D), kind="stable")[:30]
     assert (answer.mode, answer.candidates) == ("top_k", 30)
     assert {hit.image.id for hit in answer.hits} == {stand.ids[n] for n in best}
@@ -197,6 +199,6 @@ def test_a_flat_axis_says_that_it_tells_nothing_apart(stand: Stand, tmp_path: Pa
     collection.add([new_image(i, price=3) for i in range(4)], unit_vectors(4, DIM))
     axes = AxisStore(collection.database, "default")
     axes.put(Axis("price", "field", "field", "colours-1", None, "price", "exact", "", {}))
-    answer = Engine(collection, ColourEncoder(), axes, LIMITS).rank(RankQuery(axis="price"))
+    answer = Engine(collection, ColourEncoder(), axes, LIMITS).rank(RankQuery({"price": 1.0}))
     assert answer.warnings == ("axis 'price' does not tell these pictures apart",)
     assert {hit.score for hit in answer.hits} == {0.0}

@@ -123,6 +123,9 @@ def test_benchmarks_measure_and_record(
     ]
     assert all(row["end_to_end"] > 0 for row in measured["throughput"])
     assert {"commit", "machine", "versions", "cores"} <= set(measured)
+    work = tmp_path / "work"
+    ranked = run_json(capsys, "bench", "rank", "--count", 1000, "--dim", 16, "--out", out, "--work", work)
+    assert all(value > 0 for value in ranked["ms"].values())
 
 
 def hostile(folder: Path) -> dict[str, str]:

@@ -178,7 +178,7 @@ def test_the_three_axes_are_there_from_the_start(client: httpx.Client) -> None:
         ("/search", {"query": "a", "axes": {"aesthetics": 1e9}}, 422, "invalid_query"),
         ("/search", {"query": "a", "filter": {"nope": []}}, 422, "invalid_filter"),
         ("/rank?axis=nope", None, 404, "unknown_axis"),
-        ("/rank", None, 422, "invalid_request"),
+        ("/rank", None, 422, "invalid_query"),
         ("/axes", {"name": "Bad Name", "field": "stars"}, 422, "invalid_axis"),
         ("/axes", {"name": "x", "field": "nothing_there"}, 422, "invalid_axis"),
         ("/axes", {"name": "x", "extremes": {"high": [1], "low": [1]}}, 422, "invalid_axis"),

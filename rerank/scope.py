@@ -1,0 +1,35 @@
+"""What a request looks at: a view of the collection, a place in the list, and the pictures that may come."""
+
+from dataclasses import dataclass
+
+from indexer.bitmap import Bitmap
+from indexer.filters import Filter
+from indexer.view import View
+from rerank.cursor import Cursor
+from rerank.types import IdPart, Part
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """`cursor` stands before the first hit of the page that is asked for."""
+
+    view: View
+    cursor: Cursor
+
+    @classmethod
+    def open(cls, view: View, text: str | None, mark: str) -> "Scope":
+        """`text` is the cursor that came with a request whose fingerprint is `mark`."""
+        if text is None:
+            return cls(view, Cursor.start(mark, view.slots))
+        return cls(view, Cursor.decode(text, fingerprint=mark))
+
+    def eligible(self, condition: Filter | None) -> Bitmap:
+        """Live pictures that pass the filter and were there when the first page was made."""
+        allow = self.view.live() if condition is None else self.view.select(condition)
+        return self.view.before(allow, self.cursor.slots)
+
+
+def named(parts: tuple[Part, ...], view: View) -> list[int]:
+    """Slots of the pictures that a query names: they are left out of its hits."""
+    ids = [part.id for part in parts if isinstance(part, IdPart)]
+    return [row.slot for row in view.rows(ids)] if ids else []

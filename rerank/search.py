@@ -1,0 +1,182 @@
+"""A query → pictures in order. Taste is linear, so ranking is search:
+
+    score(x) = q·x + Σ_a s_a (v_a·x - μ_a) = (q + Σ_a s_a v_a)·x - Σ_a s_a μ_a
+
+One inner product over the whole collection, whatever the mix: see `rerank.terms`. An axis over a stored field
+is not linear in x: a search that weighs one scores every eligible picture.
+
+Dimension key   N eligible pictures, K hits, D embedding
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int64
+from numpy import ndarray
+
+from indexer.bitmap import Bitmap
+from indexer.errors import InvalidQueryError
+from indexer.view import Matches, View
+from rerank.clock import Clock
+from rerank.cursor import fingerprint
+from rerank.monitor import RecallMonitor, Sample
+from rerank.page import Page, Scored, best
+from rerank.query import QueryEncoder
+from rerank.scope import Scope, named
+from rerank.terms import Taste, Term, combined, scales, warnings
+from rerank.types import QUERY_TERM, Answer, CandidateMode, Hit, SearchQuery
+
+MOST_COUNTS = 100  # values of a field in one answer
+DEEPEST = 10_000  # hits that paging through an approximate search can reach; exact ones have no end
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The best of a search, and what they were chosen from."""
+
+    scored: Scored
+    mode: CandidateMode
+    candidates: int
+
+
+class Searcher:
+    """Stateless but for caches; safe to call from threads."""
+
+    def __init__(self, queries: QueryEncoder, taste: Taste, monitor: RecallMonitor | None) -> None:
+        self._queries = queries
+        self._taste = taste
+        self._monitor = monitor
+
+    def search(self, query: SearchQuery, view: View) -> Answer:
+        """The best `query.limit` pictures for parts and axes together, best first; ties by age.
+
+        Raises:
+            InvalidQueryError, InvalidFilterError, InvalidCursorError, UnknownAxisError, NotFoundError,
+            UnreadableImageError, ModelMismatchError: As named.
+        """
+        if not query.parts and not query.axes:
+            raise InvalidQueryError("nothing to look for: give a query, axes, or both")
+        clock = Clock()
+        query_D = self._queries.encode(query.parts, view)
+        clock.lap("encode")
+        asked = (sorted(query.axes.items()), query.filter, sorted(query.percentiles.items()), query.recall)
+        mark = fingerprint("search", query_D.tobytes(), *asked, query.min_score, query.group_by)
+        scope = Scope.open(view, query.cursor, mark)
+        terms = self._taste.terms(
+            query.axes, query_D if query.parts else None, view, fixed=scope.cursor.scales
+        )
+        allow = self._taste.within(query.percentiles, view, scope.eligible(query.filter))
+        clock.lap("filter")
+        page = Page(scope.cursor, query.limit)
+        found = _shortlist(query, view, page.wanted, self._finder(query, query_D, terms, view, allow))
+        clock.lap("search")
+        deepest = None if found.mode == "exact" else DEEPEST
+        shown, following = page.cut(found.scored, scales(terms), deepest=deepest)
+        hits = self._explained(view, query_D, terms, shown)
+        clock.lap("fetch")
+        return Answer(
+            hits=hits,
+            cursor=None if following is None else following.encode(),
+            mode=found.mode,
+            candidates=found.candidates,
+            generation=view.generation,
+            images=view.images,
+            model_id=self._queries.model_id,
+            timings_ms=clock.laps(),
+            facets={name: view.counts(name, allow)[:MOST_COUNTS] for name in query.facets},
+            warnings=warnings(terms),
+        )
+
+    def _finder(
+        self,
+        query: SearchQuery,
+        query_D: Float32[ndarray, " d"],
+        terms: Sequence[Term],
+        view: View,
+        allow: Bitmap,
+    ) -> Callable[[int], Found]:
+        """A function from k to the best k of what may come."""
+        without = named(query.parts, view)
+        if not all(term.is_linear for term in terms):
+            everything = self._score_all(view, query_D, terms, view.without(allow, without))
+            return lambda k: Found(best(everything, k), "exact", len(everything.slots_K))
+        direction_D, offset = combined(query_D, terms)
+
+        def find(k: int) -> Found:
+            matches = view.search(direction_D, k, allow=allow, without=without, recall=query.recall)
+            self._measure(view, direction_D, allow, without, query.recall, matches)
+            scored = Scored(matches.scores_K - offset, matches.slots_K)
+            return Found(scored, matches.mode, matches.candidates)
+
+        return find
+
+    def _score_all(
+        self, view: View, query_D: Float32[ndarray, " d"], terms: Sequence[Term], allow: Bitmap
+    ) -> Scored:
+        """Every eligible picture; one without a value is neither raised nor lowered by the axis."""
+        total = self._taste.total(terms, view, allow)
+        score_N = np.nan_to_num(total.scores_K, nan=0.0)
+        if query_D.any():
+            score_N += view.matrix.project(query_D, allow.rows())
+        return Scored(score_N, total.slots_K)
+
+    def _explained(
+        self, view: View, query_D: Float32[ndarray, " d"], terms: Sequence[Term], found: Scored
+    ) -> list[Hit]:
+        """Hits with the share of each term in their score."""
+        rows = view.rows_at(found.slots_K)
+        slots_K = np.array([row.slot for row in rows], np.int64)
+        score_at = dict(zip(found.slots_K.tolist(), found.scores_K.tolist(), strict=True))
+        vectors_KD = view.vectors_at(slots_K)
+        shares: Mapping[str, ndarray] = self._taste.shares(terms, view, slots_K, vectors_KD)
+        if query_D.any():
+            shares = {QUERY_TERM: vectors_KD @ query_D, **shares}
+        return [
+            Hit(
+                row,
+                score_at[row.slot],
+                {name: float(np.nan_to_num(share_K[i], nan=0.0)) for name, share_K in shares.items()},
+            )
+            for i, row in enumerate(rows)
+        ]
+
+    def _measure(
+        self,
+        view: View,
+        direction_D: Float32[ndarray, " d"],
+        allow: Bitmap,
+        without: list[int],
+        recall: float,
+        matches: Matches,
+    ) -> None:
+        """Offer an approximate answer to whoever measures how good those are."""
+        if self._monitor is not None and matches.mode == "top_k":
+            self._monitor.offer(Sample(view, direction_D, allow, without, recall, matches.slots_K))
+
+
+def _shortlist(query: SearchQuery, view: View, wanted: int, find: Callable[[int], Found]) -> Found:
+    """The `wanted` best that the query keeps, or all there are: groups and a threshold take some away."""
+    ask = wanted
+    while True:
+        found = find(ask)
+        kept = found.scored
+        if query.min_score is not None:
+            kept = _part(kept, kept.scores_K >= np.float32(query.min_score))
+        ended = len(kept.slots_K) < ask  # by the threshold, or because there are no more
+        if query.group_by is not None:
+            kept = _part(kept, _first_of_each(view.keys(query.group_by, kept.slots_K)))
+        if ended or len(kept.slots_K) >= wanted:
+            return Found(kept, found.mode, found.candidates)
+        ask *= 4
+
+
+def _part(scored: Scored, keep_K: ndarray) -> Scored:
+    return Scored(scored.scores_K[keep_K], scored.slots_K[keep_K])
+
+
+def _first_of_each(key_K: Int64[ndarray, " k"]) -> ndarray:
+    """True where a key stands for the first time, and where there is none."""
+    keep_K = key_K < 0
+    keep_K[np.unique(key_K, return_index=True)[1]] = True
+    return keep_K

@@ -1,0 +1,207 @@
+"""Orders, percentile bands and distributions against NumPy, while a collection grows and shrinks."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from indexer.axis_store import AxisStore
+from indexer.bitmap import Bitmap
+from indexer.collection import Collection
+from indexer.compaction import Aims, compact
+from indexer.errors import InvalidQueryError
+from indexer.images import Limits
+from indexer.types import ImageId
+from rerank.engine import Engine
+from rerank.page import Scored, best
+from rerank.teach import teach_by_extremes, teach_by_field
+from rerank.types import RankQuery, SearchQuery, VectorPart
+from rerank.values import AxisValues
+from tests.support.encoder import DIM, ColourEncoder
+from tests.support.pictures import new_image, unit_vectors
+
+N = 400
+
+
+@dataclass
+class Stand:
+    """A collection that can change, with the same data as plain arrays for the oracle."""
+
+    collection: Collection
+    axes: AxisStore
+    engine: Engine
+    vector: dict[int, np.ndarray]
+    price: dict[int, float]
+
+    def add(self, count: int, seed: int) -> None:
+        vectors_ND = unit_vectors(count, DIM, seed=seed)
+        prices = [None if i % 5 == 0 else float(i % 7) for i in range(count)]
+        images = [
+            new_image(f"{seed}-{i}", **({} if price is None else {"price": price}))
+            for i, price in enumerate(prices)
+        ]
+        for image_id, vector_D, price in zip(
+            self.collection.add(images, vectors_ND), vectors_ND, prices, strict=True
+        ):
+            self.vector[image_id] = vector_D.astype(np.float16).astype(np.float64)
+            self.price[image_id] = np.nan if price is None else price
+
+    def delete(self, ids: list[int]) -> None:
+        self.collection.delete([ImageId(i) for i in ids])
+        for image_id in ids:
+            del self.vector[image_id], self.price[image_id]
+
+    def value(self, name: str) -> dict[int, float]:
+        if name == "price":
+            return self.price
+        direction_D = self.axes.get(name).direction_D
+        assert direction_D is not None
+        return {image_id: float(vector_D @ direction_D) for image_id, vector_D in self.vector.items()}
+
+    def total(self, weights: dict[str, float]) -> dict[int, float]:
+        """Σ weight (value - mean) / std; a missing value counts as average."""
+        total = dict.fromkeys(self.vector, 0.0)
+        for name, weight in weights.items():
+            value = self.value(name)
+            known = np.array([v for v in value.values() if not np.isnan(v)])
+            for image_id, v in value.items():
+                total[image_id] += 0.0 if np.isnan(v) else weight * (v - known.mean()) / known.std()
+        return total
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Stand:
+    collection = Collection.open(tmp_path, model_id="colours-1", dim=DIM)
+    axes = AxisStore(collection.database, "default")
+    stand = Stand(
+        collection, axes, Engine(collection, ColourEncoder(), axes, Limits(1 << 20, 1 << 20)), {}, {}
+    )
+    stand.add(N, seed=1)
+    ids = [ImageId(i) for i in stand.vector]
+    axes.put(teach_by_extremes("warm", ids[:5], ids[5:10], collection, ColourEncoder()))
+    axes.put(teach_by_extremes("bright", ids[20:22], ids[30:33], collection, ColourEncoder()))
+    axes.put(teach_by_field("price", "price", collection, ColourEncoder()))
+    return stand
+
+
+@pytest.mark.parametrize(
+    "weights", [{"warm": 1.0}, {"warm": 1.0, "bright": -0.5}, {"warm": 0.5, "price": 2.0}]
+)
+@pytest.mark.parametrize("order", ["desc", "asc"])
+def test_an_order_equals_numpys_while_the_collection_changes(
+    stand: Stand, weights: dict[str, float], order: str
+) -> None:
+    def check() -> None:
+        answer = stand.engine.rank(RankQuery(weights, order=order, limit=1000))  # type: ignore[arg-type]
+        total = stand.total(weights)
+        scores = [hit.score for hit in answer.hits]
+        assert scores == pytest.approx(sorted(total.values(), reverse=order == "desc"), abs=2e-3)
+        for hit in answer.hits:
+            assert hit.score == pytest.approx(total[hit.image.id], abs=2e-3)
+            assert sum(hit.contributions.values()) == pytest.approx(hit.score, abs=1e-5)
+        assert (answer.mode, answer.candidates) == ("exact", len(total))
+
+    check()
+    check()  # from memory
+    stand.add(30, seed=2)
+    check()
+    stand.delete(list(stand.vector)[::3])
+    check()
+    compact(stand.collection, Aims(memory_bytes=1 << 28, threads=1), reclaim=True)
+    check()
+
+
+def test_an_axis_taught_again_orders_anew(stand: Stand) -> None:
+    stand.engine.rank(RankQuery({"warm": 1.0}))
+    stand.axes.delete("warm")
+    ids = [ImageId(i) for i in stand.vector]
+    stand.axes.put(teach_by_extremes("warm", ids[5:10], ids[:5], stand.collection, ColourEncoder()))
+    total = stand.total({"warm": 1.0})
+    top = stand.engine.rank(RankQuery({"warm": 1.0}, limit=1)).hits[0]
+    assert top.image.id == max(total, key=lambda image_id: total[image_id])
+
+
+VALUES = st.lists(st.sampled_from([0.0, 1.0, 2.0, 2.5, -3.0, float("nan")]), min_size=1, max_size=40)
+
+
+def axis_values(values: list[float], dead: set[int]) -> AxisValues:
+    alive = Bitmap.full(len(values)).without(sorted(dead))
+    return AxisValues(np.array(values), alive)
+
+
+@given(VALUES, st.sets(st.integers(0, 39)), st.lists(st.floats(0.1, 99.9), max_size=4, unique=True))
+def test_neighbouring_bands_hold_every_picture_with_a_value_once(
+    values: list[float], dead: set[int], cuts: list[float]
+) -> None:
+    kept = axis_values(values, dead)
+    edges = [0.0, *sorted(cuts), 100.0]
+    bands = [kept.band(low, high).rows() for low, high in itertools.pairwise(edges)]
+    expected = [i for i, value in enumerate(values) if value == value and i not in dead]
+    assert sorted(np.concatenate(bands).tolist()) == expected
+    for lower, upper in itertools.pairwise(bands):
+        if len(lower) and len(upper):
+            assert max(values[i] for i in lower) < min(values[i] for i in upper)
+
+
+@given(st.integers(1, 300), st.integers(0, 99), st.integers(1, 100))
+def test_a_band_of_distinct_values_has_its_share(count: int, low: int, width: int) -> None:
+    high = min(100, low + width)
+    values = np.random.default_rng(count).permutation(count).astype(float)
+    members = axis_values(values.tolist(), set()).band(low, high).rows()
+    ranks = sorted(values[members].astype(int).tolist())  # the value of a picture is its rank
+    assert ranks == list(range(low * count // 100, count if high == 100 else high * count // 100))
+
+
+def test_search_and_rank_stay_within_percentiles(stand: Stand) -> None:
+    warm = stand.value("warm")
+    floor = np.sort(list(warm.values()))[int(0.9 * len(warm))]
+    expected = {image_id for image_id, value in warm.items() if value >= floor - 1e-9}
+    ranked = stand.engine.rank(RankQuery({"bright": 1.0}, percentiles={"warm": (90, 100)}, limit=1000))
+    assert {hit.image.id for hit in ranked.hits} == expected
+    query = VectorPart(unit_vectors(2, DIM, seed=8)[0])
+    found = stand.engine.search(SearchQuery((query,), percentiles={"warm": (90, 100)}, limit=1000))
+    assert {hit.image.id for hit in found.hits} == expected
+    priced = stand.engine.rank(RankQuery({"warm": 1.0}, percentiles={"price": (0, 100)}, limit=1000))
+    assert len(priced.hits) == sum(price == price for price in stand.price.values())
+
+
+@pytest.mark.parametrize("band", [(90, 90), (-1, 10), (50, 101), (60, 40), (float("nan"), 10)])
+def test_an_impossible_band_is_explained(stand: Stand, band: tuple[float, float]) -> None:
+    with pytest.raises(InvalidQueryError, match="expected 0 <= from < to <= 100"):
+        stand.engine.rank(RankQuery({"warm": 1.0}, percentiles={"warm": band}))
+
+
+def test_a_distribution_counts_every_picture_and_shows_its_ends(stand: Stand) -> None:
+    warm = stand.value("warm")
+    found = stand.engine.distribution("warm", bars=7)
+    assert (sum(found.counts), found.missing, len(found.edges)) == (N, 0, 8)
+    assert found.mean == pytest.approx(np.mean(list(warm.values())), abs=1e-5)
+    ends = [found.milestones[0], found.milestones[-1]]
+    assert [end.percentile for end in ends] == [0.0, 100.0]
+    assert [end.image.id for end in ends] == [
+        min(warm, key=warm.__getitem__),
+        max(warm, key=warm.__getitem__),
+    ]
+    assert stand.engine.distribution("price").missing == sum(price != price for price in stand.price.values())
+
+
+def test_a_distribution_of_nothing_is_empty(tmp_path: Path) -> None:
+    collection = Collection.open(tmp_path, model_id="colours-1", dim=DIM)
+    axes = AxisStore(collection.database, "default")
+    collection.add([new_image("a", price=1.0)], unit_vectors(1, DIM))
+    axes.put(teach_by_field("price", "price", collection, ColourEncoder()))
+    collection.delete([ImageId(1)])
+    found = Engine(collection, ColourEncoder(), axes, Limits(1, 1)).distribution("price")
+    assert (found.images, found.counts, found.milestones) == (0, (), ())
+
+
+@given(VALUES, st.integers(1, 10))
+@settings(max_examples=30)
+def test_percentile_100_is_what_the_order_puts_first(values: list[float], k: int) -> None:
+    kept = axis_values(values, set())
+    first = best(Scored(np.array(values, np.float32), np.arange(len(values))), k).scores_K[0]
+    assert kept.at(100) == first or (np.isnan(first) and np.isnan(kept.at(100)))
