@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from indexer.errors import InvalidCursorError
 
@@ -18,32 +18,37 @@ TIE = 1e-6  # scores closer than this may swap places between two computations o
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """`scales` holds (scale, offset) of each axis; `ties` the slots shown whose score is `score`."""
+    """`scales` holds (scale, offset) of each axis; `ties` the slots shown whose score is `score`.
+
+    `rewrite` is what a language model made of the query: it would not say the same again. `queue` holds the
+    slots that are still to be shown of a list that was put in order as a whole.
+    """
 
     fingerprint: str
     slots: int
-    shown: int
-    score: float | None
-    ties: tuple[int, ...]
-    scales: Mapping[str, tuple[float, float]]
-
-    @classmethod
-    def start(cls, fingerprint: str, slots: int) -> "Cursor":
-        """Before the first hit of a request over slots [0, slots)."""
-        return cls(fingerprint, slots, 0, None, (), {})
+    shown: int = 0
+    score: float | None = None
+    ties: tuple[int, ...] = ()
+    scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    rewrite: str | None = None
+    queue: tuple[int, ...] = ()
 
     def encode(self) -> str:
         fields = [self.fingerprint, self.slots, self.shown, self.score, self.ties, self.scales]
+        fields += [self.rewrite, self.queue]
         return (
             base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
         )
 
     @classmethod
     def decode(cls, text: str, *, fingerprint: str) -> "Cursor":
-        """Read a cursor; InvalidCursorError when it is damaged or belongs to another request."""
+        """Read a cursor; InvalidCursorError when it is damaged or belongs to another request.
+
+        `fingerprint` is that of the request, without the cursor.
+        """
         try:
             raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-            mark, slots, shown, score, ties, scales = json.loads(raw)
+            mark, slots, shown, score, ties, scales, rewrite, queue = json.loads(raw)
             cursor = cls(
                 str(mark),
                 int(slots),
@@ -51,6 +56,8 @@ class Cursor:
                 None if score is None else float(score),
                 tuple(int(slot) for slot in ties),
                 {str(name): (float(scale), float(offset)) for name, (scale, offset) in scales.items()},
+                None if rewrite is None else str(rewrite),
+                tuple(int(slot) for slot in queue),
             )
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidCursorError("this cursor is damaged: send it back exactly as it came") from error

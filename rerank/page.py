@@ -92,4 +92,5 @@ class Page:
             score=None if missing else last,
             ties=tuple(ties),
             scales=scales,
+            rewrite=self.cursor.rewrite,
         )

@@ -4,7 +4,8 @@ Dimension key   P parts, D embedding
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
@@ -15,10 +16,25 @@ from indexer.errors import InvalidQueryError
 from indexer.images import Limits, decode
 from indexer.protocols import Encoder
 from indexer.view import View
-from rerank.types import IdPart, ImagePart, Part, TextPart, VectorPart
+from rerank.types import QUERY_TERM, REWRITE_TERM, IdPart, ImagePart, Part, TextPart, VectorPart
 
 SMALLEST_LENGTH = 1e-6  # of a weighted sum of unit vectors: below it the parts have cancelled
 LARGEST_WEIGHT = 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query as vectors: `shares` add up to `direction_D`, which has length 1.
+
+    Without parts there are no shares, and the direction is zero: axes alone decide.
+    """
+
+    direction_D: Float32[ndarray, " d"]
+    shares: Mapping[str, Float32[ndarray, " d"]]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.shares
 
 
 class QueryEncoder:
@@ -35,8 +51,10 @@ class QueryEncoder:
     def model_id(self) -> str:
         return self._encoder.model_id
 
-    def encode(self, parts: Sequence[Part], view: View) -> Float32[ndarray, " d"]:
-        """The unit vector of `parts`: normalise(sum of weight · unit vector of the part); zero without parts.
+    def ask(self, parts: Sequence[Part], view: View, *, rewrite: str | None = None) -> Question:
+        """The unit vector of `parts`: normalise(sum of weight · unit vector of the part).
+
+        `rewrite` says in other words what the one text of `rephrasable(parts)` says: each counts half.
 
         Raises:
             InvalidQueryError: A weight is not finite or no part has one; a text is blank; a vector has the
@@ -44,12 +62,19 @@ class QueryEncoder:
             UnreadableImageError, NotFoundError: As named.
         """
         if not parts:
-            return np.zeros(self._encoder.dim, np.float32)
+            return Question(np.zeros(self._encoder.dim, np.float32), {})
         weight_P = np.array([_weight(part) for part in parts], np.float32)
         vector_PD = np.stack([self._unit(part, view) for part in parts])
-        return unit(
-            weight_P @ vector_PD, "the parts of the query cancel each other: nothing is left to look for"
-        )
+        shares = {QUERY_TERM: weight_P @ vector_PD}
+        text = rephrasable(parts)
+        if rewrite is not None and text is not None:
+            half = np.float32(text.weight / 2)
+            shares[QUERY_TERM] = shares[QUERY_TERM] - half * self._text(text.text)
+            shares[REWRITE_TERM] = half * self._text(rewrite)
+        whole_D = np.sum(list(shares.values()), axis=0)
+        length = _length(whole_D, "the parts of the query cancel each other: nothing is left to look for")
+        shares = {name: (share_D / length).astype(np.float32) for name, share_D in shares.items()}
+        return Question((whole_D / length).astype(np.float32), shares)
 
     def _unit(self, part: Part, view: View) -> Float32[ndarray, " d"]:
         match part:
@@ -90,13 +115,23 @@ class QueryEncoder:
         return unit(vector_D, "the query vector is zero: it points nowhere")
 
 
+def rephrasable(parts: Sequence[Part]) -> TextPart | None:
+    """The part that a rewrite can stand for: the one text that is wished for; None where there are more."""
+    wished = [part for part in parts if isinstance(part, TextPart) and part.weight > 0]
+    return wished[0] if len(wished) == 1 else None
+
+
 def unit(vector_D: Float32[ndarray, " d"], otherwise: str) -> Float32[ndarray, " d"]:
     """`vector_D` at length 1; InvalidQueryError(otherwise) when it has no direction."""
+    return (vector_D / _length(vector_D, otherwise)).astype(np.float32)
+
+
+def _length(vector_D: Float32[ndarray, " d"], otherwise: str) -> float:
     # In float64: the square of a large float32 overflows.
     length = float(np.linalg.norm(vector_D.astype(np.float64)))
     if not length > SMALLEST_LENGTH:
         raise InvalidQueryError(otherwise)
-    return (vector_D / length).astype(np.float32)
+    return length
 
 
 def _weight(part: Part) -> float:

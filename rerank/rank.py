@@ -56,7 +56,7 @@ class Ranker:
         if not query.axes:
             raise InvalidQueryError("no axis to order by: name one, as in /rank?axis=aesthetics")
         clock = Clock()
-        query_D = self._queries.encode(query.parts, view)
+        query_D = self._queries.ask(query.parts, view).direction_D
         clock.lap("encode")
         asked = (sorted(query.axes.items()), query.filter, sorted(query.percentiles.items()), query.ids)
         mark = fingerprint("rank", query_D.tobytes(), *asked, query.order, query.candidates)

@@ -20,7 +20,7 @@ class Scope:
     def open(cls, view: View, text: str | None, mark: str) -> "Scope":
         """`text` is the cursor that came with a request whose fingerprint is `mark`."""
         if text is None:
-            return cls(view, Cursor.start(mark, view.slots))
+            return cls(view, Cursor(mark, view.slots))
         return cls(view, Cursor.decode(text, fingerprint=mark))
 
     def eligible(self, condition: Filter | None) -> Bitmap:

@@ -8,7 +8,7 @@ is not linear in x: a search that weighs one scores every eligible picture.
 Dimension key   N eligible pictures, K hits, D embedding
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,10 +22,10 @@ from rerank.clock import Clock
 from rerank.cursor import fingerprint
 from rerank.monitor import RecallMonitor, Sample
 from rerank.page import Page, Scored, best
-from rerank.query import QueryEncoder
+from rerank.query import QueryEncoder, Question
 from rerank.scope import Scope, named
 from rerank.terms import Taste, Term, combined, scales, warnings
-from rerank.types import QUERY_TERM, Answer, CandidateMode, Hit, SearchQuery
+from rerank.types import Answer, CandidateMode, Hit, SearchQuery
 
 MOST_COUNTS = 100  # values of a field in one answer
 DEEPEST = 10_000  # hits that paging through an approximate search can reach; exact ones have no end
@@ -58,22 +58,20 @@ class Searcher:
         if not query.parts and not query.axes:
             raise InvalidQueryError("nothing to look for: give a query, axes, or both")
         clock = Clock()
-        query_D = self._queries.encode(query.parts, view)
+        question = self._queries.ask(query.parts, view)
         clock.lap("encode")
         asked = (sorted(query.axes.items()), query.filter, sorted(query.percentiles.items()), query.recall)
-        mark = fingerprint("search", query_D.tobytes(), *asked, query.min_score, query.group_by)
+        mark = fingerprint("search", question.direction_D.tobytes(), *asked, query.min_score, query.group_by)
         scope = Scope.open(view, query.cursor, mark)
-        terms = self._taste.terms(
-            query.axes, query_D if query.parts else None, view, fixed=scope.cursor.scales
-        )
+        terms = self._taste.terms(query.axes, question, view, scope.cursor.scales)
         allow = self._taste.within(query.percentiles, view, scope.eligible(query.filter))
         clock.lap("filter")
         page = Page(scope.cursor, query.limit)
-        found = _shortlist(query, view, page.wanted, self._finder(query, query_D, terms, view, allow))
+        found = _shortlist(query, view, page.wanted, self._finder(query, question, terms, view, allow))
         clock.lap("search")
         deepest = None if found.mode == "exact" else DEEPEST
         shown, following = page.cut(found.scored, scales(terms), deepest=deepest)
-        hits = self._explained(view, query_D, terms, shown)
+        hits = self._explained(view, question, terms, shown)
         clock.lap("fetch")
         return Answer(
             hits=hits,
@@ -91,7 +89,7 @@ class Searcher:
     def _finder(
         self,
         query: SearchQuery,
-        query_D: Float32[ndarray, " d"],
+        question: Question,
         terms: Sequence[Term],
         view: View,
         allow: Bitmap,
@@ -99,9 +97,9 @@ class Searcher:
         """A function from k to the best k of what may come."""
         without = named(query.parts, view)
         if not all(term.is_linear for term in terms):
-            everything = self._score_all(view, query_D, terms, view.without(allow, without))
+            everything = self._score_all(view, question, terms, view.without(allow, without))
             return lambda k: Found(best(everything, k), "exact", len(everything.slots_K))
-        direction_D, offset = combined(query_D, terms)
+        direction_D, offset = combined(question.direction_D, terms)
 
         def find(k: int) -> Found:
             matches = view.search(direction_D, k, allow=allow, without=without, recall=query.recall)
@@ -111,27 +109,22 @@ class Searcher:
 
         return find
 
-    def _score_all(
-        self, view: View, query_D: Float32[ndarray, " d"], terms: Sequence[Term], allow: Bitmap
-    ) -> Scored:
+    def _score_all(self, view: View, question: Question, terms: Sequence[Term], allow: Bitmap) -> Scored:
         """Every eligible picture; one without a value is neither raised nor lowered by the axis."""
         total = self._taste.total(terms, view, allow)
         score_N = np.nan_to_num(total.scores_K, nan=0.0)
-        if query_D.any():
-            score_N += view.matrix.project(query_D, allow.rows())
+        if not question.is_empty:
+            score_N += view.matrix.project(question.direction_D, allow.rows())
         return Scored(score_N, total.slots_K)
 
-    def _explained(
-        self, view: View, query_D: Float32[ndarray, " d"], terms: Sequence[Term], found: Scored
-    ) -> list[Hit]:
+    def _explained(self, view: View, question: Question, terms: Sequence[Term], found: Scored) -> list[Hit]:
         """Hits with the share of each term in their score."""
         rows = view.rows_at(found.slots_K)
         slots_K = np.array([row.slot for row in rows], np.int64)
         score_at = dict(zip(found.slots_K.tolist(), found.scores_K.tolist(), strict=True))
         vectors_KD = view.vectors_at(slots_K)
-        shares: Mapping[str, ndarray] = self._taste.shares(terms, view, slots_K, vectors_KD)
-        if query_D.any():
-            shares = {QUERY_TERM: vectors_KD @ query_D, **shares}
+        shares: dict[str, ndarray] = {name: vectors_KD @ share_D for name, share_D in question.shares.items()}
+        shares |= self._taste.shares(terms, view, slots_K, vectors_KD)
         return [
             Hit(
                 row,

@@ -21,6 +21,7 @@ from indexer.errors import InvalidQueryError, ModelMismatchError
 from indexer.view import View
 from rerank.moments import MomentsCache, Spread
 from rerank.page import Scored
+from rerank.query import Question
 from rerank.values import AxisValues, ValuesCache
 
 LARGEST_WEIGHT = 1e3
@@ -64,15 +65,17 @@ class Taste:
         return self._moments.of(view).along(direction_D)
 
     def terms(
-        self, weights: Mapping[str, float], query_D: Float32[ndarray, " d"] | None, view: View, fixed: Scales
+        self, weights: Mapping[str, float], question: Question | None, view: View, fixed: Scales
     ) -> list[Term]:
-        """A term for each weighted axis; weights count in standard deviations of the query, or of 1.
+        """A term for each weighted axis; weights count in standard deviations of the question, or in ones.
 
         Raises:
             InvalidQueryError: A weight is not finite, or larger than LARGEST_WEIGHT.
             UnknownAxisError, ModelMismatchError: As named.
         """
-        unit = 1.0 if query_D is None else self.spread(query_D, view).std
+        unit = 1.0
+        if question is not None and not question.is_empty:
+            unit = self.spread(question.direction_D, view).std
         return [self._term(name, weight, unit, view, fixed) for name, weight in weights.items()]
 
     def values(self, axis: Axis, view: View) -> AxisValues:

@@ -12,6 +12,7 @@ from indexer.filters import Filter
 from indexer.types import ImageId, ImageRow
 
 QUERY_TERM = "query"  # the name of the query's own contribution
+REWRITE_TERM = "rewrite"  # and of what a language model made of it
 CandidateMode = Literal["exact", "top_k"]
 Order = Literal["desc", "asc"]
 Bands = Mapping[str, tuple[float, float]]
