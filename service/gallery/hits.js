@@ -1,42 +1,43 @@
 // A hit as a card in the grid, and as a large picture with the reasons for its place.
 
 import { contentUrl } from "/gallery/api.js";
+import { button, element } from "/gallery/dom.js";
 
 const ROW_HEIGHT = 210;
 const HIDDEN = new Set(["captions", "caption", "width", "height", "size"]);
 
-function element(tag, className = "", text = "") {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
 const nameOf = (hit) => hit.metadata.caption || decodeURI(hit.uri).split("/").pop();
 const shown = (score) => (score === null ? "—" : score.toFixed(3));
 
-export function hitCard(hit, { open, like }) {
+// `give(end)` makes the picture an example of that end of the axis that is being taught.
+export function hitCard(hit, { open, like, give }) {
   const { width = 1, height = 1 } = hit.metadata;
   const shape = Math.min(2.6, Math.max(0.6, width / height));
-  const card = element("article", "hit");
+  const card = element("article", { className: "hit" });
   card.dataset.id = hit.id;
   card.style.flex = `${shape} 1 ${shape * ROW_HEIGHT * 0.8}px`;
   card.style.maxWidth = `${shape * ROW_HEIGHT * 1.6}px`;
-  const picture = element("img");
-  picture.src = contentUrl(hit.id, 320);
-  picture.alt = nameOf(hit);
-  picture.loading = "lazy";
-  const label = element("div", "label");
-  label.append(element("span", "", nameOf(hit)));
-  const opener = element("button", "open");
-  opener.type = "button";
+  const opener = button("", { className: "open", onclick: () => open(hit) });
   opener.setAttribute("aria-label", `Open ${nameOf(hit)}`);
-  opener.onclick = () => open(hit);
-  const more = element("button", "like", "More like this");
-  more.type = "button";
-  more.onclick = like;
-  card.append(picture, label, element("div", "score", shown(hit.score)), opener, more);
+  const label = element("div", { className: "label" }, element("span", { textContent: nameOf(hit) }));
+  if (Object.keys(hit.contributions).length > 1) label.append(element("div", { className: "why" }, ...whyRows(hit)));
+  card.append(
+    element("img", { src: contentUrl(hit.id, 320), alt: nameOf(hit), loading: "lazy" }),
+    label,
+    element("div", { className: "score", textContent: shown(hit.score) }),
+    opener,
+    button("More like this", { className: "like", onclick: like }),
+    exampleButtons(give),
+  );
   return card;
+}
+
+function exampleButtons(give) {
+  const more = button("+", { onclick: () => give("high"), title: "Much of it" });
+  const less = button("−", { onclick: () => give("low"), title: "Little of it" });
+  more.setAttribute("aria-label", "Example with much of it");
+  less.setAttribute("aria-label", "Example with little of it");
+  return element("div", { className: "examples" }, more, less);
 }
 
 // One bar for each term of the score; the longest fills its track.
@@ -44,21 +45,19 @@ function whyRows(hit) {
   const terms = Object.entries(hit.contributions);
   const longest = Math.max(...terms.map(([, share]) => Math.abs(share)), 1e-9);
   return terms.map(([name, share]) => {
-    const row = element("div", share < 0 ? "minus" : "");
-    const bar = element("span", "bar");
     const fill = element("i");
     fill.style.width = `${(100 * Math.abs(share)) / longest}%`;
-    bar.append(fill);
-    row.append(element("b", "", name), bar, element("em", "", `${share < 0 ? "−" : "+"}${Math.abs(share).toFixed(3)}`));
+    const bar = element("span", { className: "bar" }, fill);
+    const amount = `${share < 0 ? "−" : "+"}${Math.abs(share).toFixed(3)}`;
+    const row = element("div", { className: share < 0 ? "minus" : "" });
+    row.append(element("b", { textContent: name }), bar, element("em", { textContent: amount }));
     return row;
   });
 }
 
 export function showViewer(dialog, hit, { like, unlike }) {
   const { width, height, ...metadata } = hit.metadata;
-  const picture = dialog.querySelector("img");
-  picture.src = contentUrl(hit.id, 1280);
-  picture.alt = nameOf(hit);
+  Object.assign(dialog.querySelector("img"), { src: contentUrl(hit.id, 1280), alt: nameOf(hit) });
   dialog.querySelector("h2").textContent = nameOf(hit);
   dialog.querySelector(".why").replaceChildren(...whyRows(hit));
   dialog.querySelector('[data-act="like"]').onclick = like;
@@ -67,7 +66,9 @@ export function showViewer(dialog, hit, { like, unlike }) {
   const facts = [["score", shown(hit.score)], ["id", hit.id], ["size", `${width} × ${height}`], ["file", hit.uri]];
   for (const [name, value] of Object.entries(metadata))
     if (!HIDDEN.has(name) && value !== null) facts.push([name, typeof value === "object" ? JSON.stringify(value) : value]);
-  dialog.querySelector("dl").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", String(value))]));
+  dialog.querySelector("dl").replaceChildren(
+    ...facts.flatMap(([name, value]) => [element("dt", { textContent: name }), element("dd", { textContent: String(value) })]),
+  );
   dialog.querySelector(".close").onclick = () => dialog.close();
   dialog.onclick = (event) => event.target === dialog && dialog.close(); // outside of the picture
   if (!dialog.open) dialog.showModal();

@@ -99,6 +99,55 @@ def test_an_order_can_be_chosen_and_shared(page: Page, client: httpx.Client) -> 
     assert shown(page) == expected
 
 
+def test_a_range_of_an_axis_keeps_only_its_share(page: Page, client: httpx.Client) -> None:
+    page.get_by_label("Range of Aesthetics").click()
+    expect(page.locator(".bars i")).to_have_count(40)
+    page.get_by_label("Lowest percentile of Aesthetics").fill("50")
+    expect(page.locator(".hit")).to_have_count(10)
+    assert shown(page) == ids(client, "/rank?axis=aesthetics", {})[:10]
+    page.reload()
+    expect(page.locator(".hit")).to_have_count(10)
+    page.get_by_role("button", name="Reset taste").click()
+    expect(page.locator(".hit")).to_have_count(20)
+
+
+def test_an_axis_is_taught_with_examples_and_then_sorts(page: Page, client: httpx.Client) -> None:
+    expect(page.locator(".hit")).to_have_count(20)
+    before = shown(page)
+    page.get_by_role("button", name="Teach an axis").click()
+    teach = page.get_by_role("button", name="Teach", exact=True)
+    expect(teach).to_be_disabled()
+    for place in range(3):
+        page.locator(".hit").nth(place).get_by_label("Example with little of it").click()
+        page.locator(".hit").nth(19 - place).get_by_label("Example with much of it").click()
+    page.get_by_label("Name of the axis").fill("Our kind")
+    teach.click()
+    slider = page.get_by_label("Weight of Our kind")
+    expect(slider).to_have_value("1.5")
+    axis = client.get("/axes/our_kind").json()
+    assert axis["inputs"] == {"high": before[:-4:-1], "low": before[:3]}
+    page.wait_for_url("**axis=our_kind%3D1.5")
+    assert shown(page) == ids(client, "/search", {"axes": {"our_kind": 1.5}})
+    client.delete("/axes/our_kind")
+
+
+def test_the_plane_places_pictures_by_two_axes(page: Page, client: httpx.Client) -> None:
+    page.get_by_role("button", name="Plane", exact=True).click()
+    page.get_by_label("Axis from left to right").select_option("aesthetics")
+    page.get_by_label("Axis from bottom to top").select_option("recency_visual")
+    expect(page.locator(".point")).to_have_count(20)
+    places = {
+        int(point.get_attribute("data-id") or 0): float(
+            point.evaluate("point => point.style.left").removesuffix("%")
+        )
+        for point in page.locator(".point").all()
+    }
+    order = ids(client, "/rank?axis=aesthetics", {})
+    assert [places[i] for i in order] == sorted(places.values(), reverse=True)
+    page.locator(".point").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
 def test_what_goes_wrong_is_said(page: Page) -> None:
     expect(page.locator(".hit")).to_have_count(20)
     page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})

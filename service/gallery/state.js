@@ -1,0 +1,52 @@
+// What the person asks for. The address bar holds all of it but pictures from their own computer.
+
+import { contentUrl } from "/gallery/api.js";
+
+export const UNLIKE = -0.5; // at full weight it would drown the wish
+const DEFAULT_AXIS = "aesthetics";
+
+// bands: axis → [from, to] in percentiles; an axis that is not in it keeps everything.
+export const state = { words: "", examples: [], weights: {}, bands: {}, sort: "", view: "grid" };
+
+export const example = (id, weight) => ({ id, weight, url: contentUrl(id, 160) });
+
+export const isTasteless = () => !state.sort && !Object.values(state.weights).some(Boolean) && !Object.keys(state.bands).length;
+
+// The request that the state stands for: { axis, body } for /rank, { body } for /search.
+export function request() {
+  const parts = state.examples.map(({ id, image, weight }) => (id ? { id, weight } : { image, weight }));
+  if (state.words.trim()) parts.unshift({ text: state.words.trim() });
+  const query = parts.length ? parts : null;
+  const axes = Object.fromEntries(Object.entries(state.weights).filter(([, weight]) => weight !== 0));
+  const percentiles = state.bands;
+  if (state.sort || (!query && !Object.keys(axes).length)) {
+    const [axis, order] = (state.sort || `${DEFAULT_AXIS} desc`).split(" ");
+    return { axis, body: { query, order, percentiles } };
+  }
+  return { body: { query, axes, percentiles } };
+}
+
+export function toAddress() {
+  const address = new URLSearchParams();
+  if (state.words.trim()) address.set("q", state.words.trim());
+  for (const { id, weight } of state.examples) if (id) address.append(weight < 0 ? "unlike" : "like", id);
+  for (const [name, weight] of Object.entries(state.weights)) if (weight) address.append("axis", `${name}=${weight}`);
+  for (const [name, band] of Object.entries(state.bands)) address.append("band", `${name}=${band.join(":")}`);
+  if (state.sort) address.set("sort", state.sort);
+  if (state.view !== "grid") address.set("view", state.view);
+  return address.size ? `?${address}` : "/";
+}
+
+export function fromAddress(text) {
+  const address = new URLSearchParams(text);
+  const pairs = (key) => address.getAll(key).map((pair) => pair.split("="));
+  state.words = address.get("q") ?? "";
+  state.sort = address.get("sort") ?? "";
+  state.view = address.get("view") === "plane" ? "plane" : "grid";
+  state.weights = Object.fromEntries(pairs("axis").map(([name, weight]) => [name, Number(weight) || 0]));
+  state.bands = Object.fromEntries(pairs("band").map(([name, band = ""]) => [name, band.split(":").map(Number)]));
+  state.examples = [
+    ...address.getAll("like").map((id) => example(Number(id), 1)),
+    ...address.getAll("unlike").map((id) => example(Number(id), UNLIKE)),
+  ];
+}
