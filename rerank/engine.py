@@ -5,14 +5,15 @@
 One inner product, whatever the mix. σ_q and σ_a are the spread of the query's scores and of the axis over the
 collection: weight γ = 1 trades one standard deviation of the axis for one of the query, on any model.
 
-An axis over a stored field is not linear in x. A search that weighs one scores every eligible picture.
+An axis over a stored field, or through a network, is not linear in x. A search that weighs one scores every
+eligible picture.
 
 Dimension key   N eligible pictures, K hits, D embedding
 """
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -21,13 +22,14 @@ from numpy import ndarray
 from indexer.axis_store import Axis, AxisStore
 from indexer.bitmap import Bitmap
 from indexer.collection import Collection
-from indexer.errors import InvalidQueryError, ModelMismatchError
+from indexer.errors import InvalidQueryError
 from indexer.fields import Count
 from indexer.filters import Filter
 from indexer.images import Limits
 from indexer.protocols import Encoder
 from indexer.types import ImageRow
 from indexer.view import Matches, View
+from rerank.axis_values import axis_spread, check_model, values_of
 from rerank.cursor import Cursor, fingerprint
 from rerank.moments import MomentsCache, Spread, spread_of
 from rerank.monitor import RecallMonitor, Sample
@@ -88,7 +90,7 @@ class Engine:
         without = _slots(query.parts, view)
         clock.lap("filter")
         page = Page(cursor, query.limit)
-        if any(term.axis.kind == "field" for term in terms):
+        if any(term.axis.kind != "linear" for term in terms):
             everything = self._score_all(view, query_D, terms, view.without(allow, without))
 
             def find(k: int) -> Found:
@@ -167,16 +169,15 @@ class Engine:
 
     def _axis(self, name: str) -> Axis:
         axis = self._axes.get(name)
-        if axis.kind == "linear" and axis.model_id != self._encoder.model_id:
-            raise ModelMismatchError(
-                f"axis {name!r} was fitted for {axis.model_id}, this collection for {self._encoder.model_id}"
-            )
-        return axis
+        check_model(axis, self._encoder.model_id)
+        return replace(axis, name=name)  # `warm@2` is not `warm` to whoever weighs both
 
     def _spread(self, axis: Axis, view: View) -> Spread:
         if axis.direction_D is not None:
             return self._moments.of(view).along(axis.direction_D)
-        return spread_of(_field(axis, view, view.slots_in(view.live())))
+        if axis.kind == "head":  # costly over a collection: the spread is that of the day when it was made
+            return axis_spread(axis, view) if axis.standard is None else Spread(*astuple(axis.standard))
+        return spread_of(values_of(axis, view, view.slots_in(view.live())))
 
     def _standard(self, axis: Axis, view: View, cursor: Cursor) -> Term:
         """`axis` in standard deviations of the collection, as of the first page."""
@@ -220,7 +221,7 @@ class Engine:
             values_N, slots_N = view.project(term.axis.direction_D, allow=allow)
         else:
             slots_N = view.slots_in(allow)
-            values_N = _field(term.axis, view, slots_N)
+            values_N = values_of(term.axis, view, slots_N)
         scaled_N = (values_N.astype(np.float64) - term.offset) * term.scale
         return Scored(scaled_N.astype(np.float32), slots_N)
 
@@ -236,10 +237,7 @@ class Engine:
         if query_D.any():
             shares[QUERY_TERM] = (vectors_KD @ query_D).astype(np.float64)
         for term in terms:
-            if term.axis.direction_D is not None:
-                values_K = (vectors_KD @ term.axis.direction_D).astype(np.float64)
-            else:
-                values_K = _field(term.axis, view, slots_K)
+            values_K = values_of(term.axis, view, slots_K)
             shares[term.axis.name] = np.nan_to_num(term.scale * (values_K - term.offset), nan=0.0)
         return [
             Hit(row, score_at[row.slot], {name: float(share_K[i]) for name, share_K in shares.items()})
@@ -353,11 +351,6 @@ def _sum(query_D: Float32[ndarray, " d"], terms: list[Term]) -> tuple[Float32[nd
 def _direction(axis: Axis) -> Float32[ndarray, " d"]:
     assert axis.direction_D is not None
     return axis.direction_D
-
-
-def _field(axis: Axis, view: View, slots_N: Int64[ndarray, " n"]) -> Float64[ndarray, " n"]:
-    assert axis.field is not None
-    return view.numbers(axis.field, slots_N)
 
 
 def _scales(terms: list[Term]) -> dict[str, tuple[float, float]]:

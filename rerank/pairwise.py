@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
+from numpy.random import Generator
 
 from indexer.errors import InvalidAxisError
 from rerank.axes import SMALLEST_DIFFERENCE
-from rerank.fit import Line, unit_rows
+from rerank.fit import RESAMPLES, Interval, Line, unit_rows
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-5, 1))
 MOST_STEPS = 100
@@ -78,6 +79,20 @@ def choose_pair_penalty(
         return total
 
     return min(sorted(PENALTIES, reverse=True), key=left_out_loss)
+
+
+def order_kept(margin_P: ndarray) -> float:
+    """Share of pairs in the right order less that in the wrong one: 1 all right, 0 chance, -1 all wrong."""
+    return float(np.sign(margin_P).mean())
+
+
+def order_kept_interval(margin_P: ndarray, rng: Generator, *, level: float = 0.95) -> Interval:
+    """Percentile bootstrap of `order_kept` over the pairs."""
+    count = len(margin_P)
+    found = [order_kept(margin_P[rng.integers(0, count, count)]) for _ in range(RESAMPLES)]
+    tail = 50.0 * (1.0 - level)
+    low, high = np.percentile(found, [tail, 100.0 - tail])
+    return Interval(float(low), float(high))
 
 
 def _differences(
