@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 from numpy.random import Generator
 
@@ -49,15 +49,19 @@ def few_shot(
     *,
     sizes: Sequence[int] = SIZES,
     draws: int = DRAWS,
+    std_D: Float64[ndarray, " d"] | None = None,
 ) -> list[Draws]:
-    """Test SRCC of axes from n labels, drawn evenly over the quantiles of the labels; the last n is all."""
+    """Test SRCC of axes from n labels, drawn evenly over the quantiles of the labels; the last n is all.
+
+    `std_D` scales the columns, as in `Ridge.of`.
+    """
     curve = []
     for n in (*(n for n in sizes if n < len(label_N)), len(label_N)):
         found = []
         for _ in range(draws if n < len(label_N) else 1):
             chosen_I = draw_stratified(label_N, n, rng)
             if np.ptp(label_N[chosen_I]) > 0:
-                line = fit_left_out(vectors_ND[chosen_I], label_N[chosen_I])
+                line = fit_left_out(vectors_ND[chosen_I], label_N[chosen_I], std_D=std_D)
                 found.append(spearman(test_ND @ line.direction_D, test_label_N))
         curve.append(Draws.of(n, found))
     return curve

@@ -9,6 +9,8 @@ Paper           "Rankability of visual embeddings", arXiv:2507.03683. f(x) is a 
 
 Departures      The paper does not publish its splits, penalties and draws; those here are our choice. Too few
                 labels for a validation set choose λ by the squared error of leave-one-out predictions.
+                Columns may be scaled by deviations from elsewhere: those of two rows make every column ±1,
+                and the direction is noise.
 """
 
 from collections.abc import Callable, Sequence
@@ -219,9 +221,20 @@ class Ridge:
 
     @classmethod
     def of(
-        cls, vectors_ND: Float32[ndarray, "n d"], label_N: ndarray, *, factorise: Factorise = by_shape
+        cls,
+        vectors_ND: Float32[ndarray, "n d"],
+        label_N: ndarray,
+        *,
+        std_D: Float64[ndarray, " d"] | None = None,
+        factorise: Factorise = by_shape,
     ) -> "Ridge":
         """Rows at length 1, columns and labels standardised on these rows.
+
+        Args:
+            vectors_ND: One row a picture.
+            label_N: One finite number a picture.
+            std_D: Deviations of the columns of unit rows, where they are known better than from these rows.
+            factorise: `primal`, `dual`, or whichever is cheaper.
 
         Raises:
             InvalidAxisError: As `check_labels` says, or the rows do not differ.
@@ -229,10 +242,10 @@ class Ridge:
         check_labels(vectors_ND, label_N)
         x_ND = unit_rows(vectors_ND)
         label_N = np.asarray(label_N, np.float64)
-        mean_D, std_D = x_ND.mean(axis=0), x_ND.std(axis=0)
-        if not std_D.max() > STD_FLOOR:
+        mean_D, own_D = x_ND.mean(axis=0), x_ND.std(axis=0)
+        if not own_D.max() > STD_FLOOR:
             raise InvalidAxisError("the labelled pictures look the same to this model: no direction")
-        std_D = np.maximum(std_D, STD_FLOOR)
+        std_D = np.maximum(own_D if std_D is None else std_D, STD_FLOOR)
         label_mean, label_std = float(label_N.mean()), float(label_N.std())
         z_ND, y_N = (x_ND - mean_D) / std_D, (label_N - label_mean) / label_std
         return cls(z_ND, y_N, mean_D, std_D, label_mean, label_std, factorise(z_ND, y_N))
@@ -266,10 +279,14 @@ class Ridge:
 
 
 def fit_left_out(
-    vectors_ND: Float32[ndarray, "n d"], label_N: ndarray, *, penalties: Sequence[float] = PENALTIES
+    vectors_ND: Float32[ndarray, "n d"],
+    label_N: ndarray,
+    *,
+    std_D: Float64[ndarray, " d"] | None = None,
+    penalties: Sequence[float] = PENALTIES,
 ) -> Line:
     """Ridge for few labels: the penalty whose leave-one-out predictions err least, the larger of equals."""
-    ridge = Ridge.of(vectors_ND, label_N)
+    ridge = Ridge.of(vectors_ND, label_N, std_D=std_D)
     error = {penalty: float(np.mean((ridge.left_out(penalty) - label_N) ** 2)) for penalty in penalties}
     return ridge.line(min(sorted(penalties, reverse=True), key=lambda penalty: error[penalty]))
 

@@ -48,7 +48,7 @@ class Head:
     @classmethod
     def of(cls, data: bytes) -> "Head":
         """The head that `to_bytes` stored."""
-        return cls(_layers(read_safetensors(data))[1], _activation(metadata_of(data).get("activation")))
+        return cls(_layers(read_safetensors(data))[1], activation_named(metadata_of(data).get("activation")))
 
     @classmethod
     def of_tensors(cls, tensors: Tensors, activation: Activation | None = None) -> "Head":
@@ -134,7 +134,8 @@ ACTIVATIONS: Mapping[Activation, Callable[[ndarray], ndarray]] = {
 }
 
 
-def _activation(name: str | None) -> Activation:
+def activation_named(name: str | None) -> Activation:
+    """InvalidAxisError lists those that there are."""
     for known in ACTIVATIONS:
         if name == known:
             return known

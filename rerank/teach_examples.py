@@ -6,6 +6,7 @@ Dimension key   N labelled pictures, P pairs, D embedding
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float64
 from numpy import ndarray
 
 from indexer.axis_store import Axis, Figures
@@ -14,7 +15,8 @@ from indexer.errors import InvalidAxisError
 from indexer.protocols import Encoder
 from rerank.axes import check_name
 from rerank.examples import Label, OrderedPair, Pictures, checked_pairs, described, distinct_labels
-from rerank.fit import Line, Split, fit_left_out, fit_validated, fold_groups, split_groups
+from rerank.fit import Line, Split, fit_left_out, fit_validated, fold_groups, split_groups, unit_rows
+from rerank.moments import SAMPLE
 from rerank.pairwise import choose_pair_penalty, fit_pairs, order_kept, order_kept_interval
 from rerank.worth import FOLDS, SEED, figures_of_labels, in_words, known_or_none, left_out_scores, trust_of
 
@@ -39,7 +41,8 @@ def teach_by_labels(name: str, labels: Sequence[Label], collection: Collection, 
     group_N = np.array([lab.group or row.sha256 for lab, row in zip(labels, pictures.rows, strict=True)])
     split = _split(label_N, group_N)
     if split is None:
-        line, figures = _fit_all(pictures, label_N, group_N)
+        std_D = unit_rows(collection.view().sample(SAMPLE)).std(axis=0)
+        line, figures = _fit_all(pictures, label_N, group_N, std_D)
         used = pictures
     else:
         line, figures = _fit_split(pictures, label_N, split)
@@ -91,13 +94,19 @@ def _fit_split(pictures: Pictures, label_N: ndarray, split: Split) -> tuple[Line
     )
 
 
-def _fit_all(pictures: Pictures, label_N: ndarray, group_N: ndarray) -> tuple[Line, Figures]:
-    line = fit_left_out(pictures.vectors_ND, label_N)
+def _fit_all(
+    pictures: Pictures, label_N: ndarray, group_N: ndarray, std_D: Float64[ndarray, " d"]
+) -> tuple[Line, Figures]:
+    """Columns are scaled by their deviation over the collection: that of a few rows says little."""
+    line = fit_left_out(pictures.vectors_ND, label_N, std_D=std_D)
     return line, figures_of_labels(
         train_score_N=pictures.vectors_ND @ line.direction_D,
         train_label_N=label_N,
         score_M=left_out_scores(
-            pictures.vectors_ND, label_N, group_N, lambda x_ND, y_N: fit_left_out(x_ND, y_N).direction_D
+            pictures.vectors_ND,
+            label_N,
+            group_N,
+            lambda x_ND, y_N: fit_left_out(x_ND, y_N, std_D=std_D).direction_D,
         ),
         label_M=label_N,
         how=f"each of {len(label_N)} pictures scored by a fit without it",

@@ -192,6 +192,15 @@ def test_neither_the_order_of_examples_nor_the_unit_of_labels_matters(
     assert moved.predict(vectors_ND) == pytest.approx(factor * line.predict(vectors_ND) + shift, rel=1e-4)
 
 
+def test_two_labels_need_scales_from_elsewhere() -> None:
+    """With their own, the direction is ±1/|x - y| in each column; with others', it is (x - y)/s²."""
+    vectors_2D, std_D = unit_vectors(2, 8, seed=5), np.linspace(0.1, 0.5, 8)
+    difference_D = fit.unit_rows(vectors_2D)[1] - fit.unit_rows(vectors_2D)[0]
+    for given_D, raw_D in ((None, 1 / difference_D), (std_D, difference_D / std_D**2)):
+        line = fit.fit_left_out(vectors_2D, np.array([0.0, 1.0]), std_D=given_D)
+        assert line.direction_D == pytest.approx(raw_D / np.linalg.norm(raw_D), abs=1e-5)
+
+
 def test_a_column_that_never_varies_breaks_nothing() -> None:
     vectors_ND, label_N = labelled(30, 6)
     padded_ND = np.column_stack([vectors_ND, np.zeros(30)]).astype(np.float32)

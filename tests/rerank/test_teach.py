@@ -27,7 +27,7 @@ from rerank.axis_file import KEY, export_axis, import_axis
 from rerank.engine import Engine
 from rerank.evaluate import evaluate
 from rerank.examples import Label, OrderedPair
-from rerank.fit import Ridge, fit_left_out
+from rerank.fit import Ridge, fit_left_out, unit_rows
 from rerank.heads import Head, Layer
 from rerank.pairwise import fit_pairs
 from rerank.teach import (
@@ -84,7 +84,8 @@ def test_few_labels_are_all_used_and_cross_validated(stand: Stand) -> None:
     labels = stand.labels(40)
     axis = stand.teach(FromLabels(labels))
     rows = np.sort([stand.ids.index(label.id) for label in labels])
-    line = fit_left_out(stand.stored_ND[rows], stand.label_N[rows])
+    std_D = unit_rows(stand.stored_ND).std(axis=0)
+    line = fit_left_out(stand.stored_ND[rows], stand.label_N[rows], std_D=std_D)
     assert axis.direction_D == pytest.approx(line.direction_D, abs=1e-5)
     assert (axis.gain, axis.bias) == pytest.approx((line.gain, line.bias))
     figures = axis.figures
