@@ -88,6 +88,8 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE INDEX recall_sample_at ON recall_sample (collection, at);
     """,
+    # Marks of the pictures that an axis was fitted on (indexer.axis_store).
+    "ALTER TABLE axis ADD COLUMN used BLOB",
 )
 
 

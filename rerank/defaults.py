@@ -58,6 +58,7 @@ def _recency(encoder: Encoder) -> Axis:
         trust="exact",
         card=RECENCY_CARD,
         inputs={"field": "taken_at"},
+        sign="a later date is more",
     )
 
 
@@ -96,4 +97,5 @@ def prompt_axis(name: str, high: tuple[str, ...], low: tuple[str, ...], *, encod
         trust="weak" if weak else "prompt",
         card=card,
         inputs={"high": list(high), "low": list(low)},
+        sign="the prompts of the high end say what is more",
     )

@@ -21,6 +21,7 @@ from indexer.types import ImageRow
 from indexer.view import EXACT, View
 from rerank.clock import Clock
 from rerank.cursor import fingerprint
+from rerank.moments import spread_of
 from rerank.page import Page, Scored, best
 from rerank.query import QueryEncoder
 from rerank.scope import Scope, named
@@ -88,7 +89,7 @@ class Ranker:
         axis = self._taste.axis(name)
         values = self._taste.values(axis, view)
         sorted_N = values.sorted_N
-        spread = values.spread()
+        spread = spread_of(values.live_values())
         counts, edges = np.histogram(sorted_N, bars) if len(sorted_N) else (np.zeros(0, int), np.zeros(0))
         milestones = []
         for percentile in MILESTONES if len(sorted_N) else ():
@@ -146,7 +147,7 @@ class Ranker:
         if len(terms) == 1:
             return [_hit(row, score_at[row.slot], {terms[0].axis.name: score_at[row.slot]}) for row in rows]
         slots_K = np.array([row.slot for row in rows], np.int64)
-        shares = self._taste.shares(terms, view, slots_K, view.vectors_at(slots_K))
+        shares = self._taste.shares(terms, view, slots_K)
         return [
             _hit(row, score_at[row.slot], {name: float(share_K[i]) for name, share_K in shares.items()})
             for i, row in enumerate(rows)

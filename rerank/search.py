@@ -124,7 +124,7 @@ class Searcher:
         score_at = dict(zip(found.slots_K.tolist(), found.scores_K.tolist(), strict=True))
         vectors_KD = view.vectors_at(slots_K)
         shares: dict[str, ndarray] = {name: vectors_KD @ share_D for name, share_D in question.shares.items()}
-        shares |= self._taste.shares(terms, view, slots_K, vectors_KD)
+        shares |= self._taste.shares(terms, view, slots_K)
         return [
             Hit(
                 row,

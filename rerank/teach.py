@@ -1,16 +1,102 @@
-"""What a person gives → an axis, with a card that says what it rests on."""
+"""What a person gives → an axis, with a card that says what it rests on.
+
+Dimension key   N labelled pictures, P pairs, K pictures of one end, D embedding
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
 
 import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
 
-from indexer.axis_store import Axis
+from indexer.axis_store import Axis, Standard
 from indexer.collection import Collection
 from indexer.errors import InvalidAxisError
 from indexer.protocols import Encoder
-from indexer.types import ImageId
+from indexer.tensor_files import Tensors
 from rerank.axes import axis_between, check_name
+from rerank.axis_values import axis_spread
 from rerank.defaults import prompt_axis
+from rerank.examples import Label, OrderedPair, Pictures
+from rerank.heads import Activation, Head
+from rerank.teach_examples import teach_by_labels, teach_by_pairs
+from rerank.worth import figures_of_labels, in_words, left_out_scores
+
+
+@dataclass(frozen=True, slots=True)
+class FromPrompts:
+    high: tuple[str, ...]
+    low: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FromExtremes:
+    """Ids of pictures with much and with little of the attribute."""
+
+    high: tuple[int, ...]
+    low: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FromPairs:
+    pairs: tuple[OrderedPair, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FromLabels:
+    labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FromField:
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class FromHead:
+    """A network that others trained. `activation` where the layout of its layers does not tell."""
+
+    tensors: Tensors
+    activation: Activation | None = None
+
+
+Lesson = FromPrompts | FromExtremes | FromPairs | FromLabels | FromField | FromHead
+
+
+def teach(name: str, lesson: Lesson, collection: Collection, encoder: Encoder) -> Axis:
+    """The axis that `lesson` teaches, standardised on the collection, not stored yet.
+
+    Raises:
+        InvalidAxisError: A name that cannot name an axis, or a lesson from which none can be fitted.
+        NotFoundError: A picture that is not in the collection.
+    """
+    match lesson:
+        case FromPrompts():
+            axis = teach_by_prompts(name, lesson.high, lesson.low, encoder)
+        case FromExtremes():
+            axis = teach_by_extremes(name, lesson.high, lesson.low, collection, encoder)
+        case FromPairs():
+            axis = teach_by_pairs(name, lesson.pairs, collection, encoder)
+        case FromLabels():
+            axis = teach_by_labels(name, lesson.labels, collection, encoder)
+        case FromField():
+            axis = teach_by_field(name, lesson.field, collection, encoder)
+        case FromHead():
+            axis = teach_by_head(name, lesson, encoder)
+        case _:
+            assert_never(lesson)
+    return standardised(axis, collection)
+
+
+def standardised(axis: Axis, collection: Collection) -> Axis:
+    """`axis` with its mean and standard deviation over the collection; without, where that is empty."""
+    view = collection.view()
+    if view.images == 0:
+        return replace(axis, standard=None)
+    spread = axis_spread(axis, view)
+    return replace(axis, standard=Standard(spread.mean, spread.std))
 
 
 def teach_by_prompts(name: str, high: Sequence[str], low: Sequence[str], encoder: Encoder) -> Axis:
@@ -24,36 +110,54 @@ def teach_by_prompts(name: str, high: Sequence[str], low: Sequence[str], encoder
 def teach_by_extremes(
     name: str, high: Sequence[int], low: Sequence[int], collection: Collection, encoder: Encoder
 ) -> Axis:
-    """An axis from stored pictures with much and with little of the attribute.
+    """An axis from stored pictures with much and with little of the attribute, each counted once.
 
     Raises:
         NotFoundError: An id is not in the collection.
         InvalidAxisError: A picture stands at both ends, or the ends look the same to the model.
     """
+    check_name(name)
     both = sorted(set(high) & set(low))
     if both:
         raise InvalidAxisError(f"image {both[0]} is given for both ends of the axis")
-    view = collection.view()
-    ends = [
-        view.vectors_at([row.slot for row in view.rows([ImageId(i) for i in dict.fromkeys(end)])])
-        for end in (high, low)
-    ]
+    pictures = Pictures.of([*high, *low], collection)
+    end_N = np.isin([row.id for row in pictures.rows], high).astype(np.float64)
+    direction_D = _between_ends(pictures.vectors_ND, end_N)
+    group_N = np.array([row.sha256 for row in pictures.rows])
+    figures = figures_of_labels(
+        train_score_N=pictures.vectors_ND @ direction_D,
+        train_label_N=end_N,
+        score_M=left_out_scores(pictures.vectors_ND, end_N, group_N, _between_ends),
+        label_M=end_N,
+        how="each example scored by an axis made without it",
+    )
+    middle = (pictures.vectors_ND[end_N == 1].mean(axis=0) + pictures.vectors_ND[end_N == 0].mean(axis=0)) / 2
+    n_high = int(end_N.sum())
+    weak = figures.low is not None and not figures.low > 0
     return Axis(
-        name=check_name(name),
+        name=name,
         kind="linear",
         method="extremes",
         model_id=encoder.model_id,
-        direction_D=axis_between(*ends),
+        direction_D=direction_D,
         field=None,
-        trust="prompt",
-        card=f"From {len(ends[0])} example pictures of the high end and {len(ends[1])} of the low end. "
-        "Not measured on labels.",
+        trust="weak" if weak else "taught",
+        card=f"From {n_high} example pictures of the high end and {len(end_N) - n_high} of the low end. "
+        f"{in_words(figures)} What lies between the ends was not measured.",
         inputs={"high": list(high), "low": list(low)},
+        bias=-float(middle @ direction_D),
+        sign="the examples of the high end score higher",
+        figures=figures,
+        used_U=pictures.marks(),
     )
 
 
+def _between_ends(vectors_ND: Float32[ndarray, "n d"], end_N: ndarray) -> Float32[ndarray, " d"]:
+    return axis_between(vectors_ND[end_N == 1], vectors_ND[end_N == 0])
+
+
 def teach_by_field(name: str, field: str, collection: Collection, encoder: Encoder) -> Axis:
-    """An axis that is a number stored with the pictures: a date, a price, a rating."""
+    """An axis that is a number stored with the picture: a date, a price, a rating."""
     view = collection.view()
     known = int(np.count_nonzero(~np.isnan(view.numbers(field)[view.live().rows()])))
     if known == 0:
@@ -68,4 +172,38 @@ def teach_by_field(name: str, field: str, collection: Collection, encoder: Encod
         trust="exact",
         card=f"The stored field {field!r}; {known} of {view.images} pictures had one when the axis was made.",
         inputs={"field": field},
+        sign="a larger number is more",
+    )
+
+
+def teach_by_head(name: str, lesson: FromHead, encoder: Encoder) -> Axis:
+    """An axis from a published head. One that is an affine map becomes a direction like any other.
+
+    Raises:
+        InvalidAxisError: As `Head.of_tensors` says, or the head takes vectors of another length.
+    """
+    head = Head.of_tensors(lesson.tensors, lesson.activation)
+    if head.dim != encoder.dim:
+        raise InvalidAxisError(
+            f"the head takes {head.dim} numbers, {encoder.model_id} makes {encoder.dim}: it belongs to "
+            "another model"
+        )
+    line = head.collapse()
+    widths = [len(layer.bias_O) for layer in head.layers]
+    shape = "one affine map" if line else f"{len(widths)} layers with {head.activation} between them"
+    return Axis(
+        name=check_name(name),
+        kind="head" if line is None else "linear",
+        method="head",
+        model_id=encoder.model_id,
+        direction_D=None if line is None else line.direction_D,
+        field=None,
+        trust="taught",
+        card=f"A head that was trained elsewhere: {shape}. That it was trained on {encoder.model_id} is the "
+        "word of whoever gave it; it was not measured here.",
+        inputs={"widths": [head.dim, *widths], "activation": head.activation},
+        gain=1.0 if line is None else line.gain,
+        bias=0.0 if line is None else line.bias,
+        sign="a larger output is more",
+        head=head.to_bytes() if line is None else None,
     )

@@ -9,7 +9,7 @@ Dimension key   N rows or eligible pictures, K hits, D embedding
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -17,8 +17,9 @@ from numpy import ndarray
 
 from indexer.axis_store import Axis, AxisStore
 from indexer.bitmap import Bitmap
-from indexer.errors import InvalidQueryError, ModelMismatchError
+from indexer.errors import InvalidQueryError
 from indexer.view import View
+from rerank.axis_values import axis_spread, check_model, values_of
 from rerank.moments import MomentsCache, Spread
 from rerank.page import Scored
 from rerank.query import Question
@@ -54,11 +55,8 @@ class Taste:
     def axis(self, name: str) -> Axis:
         """UnknownAxisError, or ModelMismatchError when it was fitted for another model."""
         axis = self._axes.get(name)
-        if axis.kind != "field" and axis.model_id != self._model_id:
-            raise ModelMismatchError(
-                f"axis {name!r} was fitted for {axis.model_id}, this collection for {self._model_id}"
-            )
-        return axis
+        check_model(axis, self._model_id)
+        return replace(axis, name=name)  # `warm@2` is not `warm` to whoever weighs both
 
     def spread(self, direction_D: Float32[ndarray, " d"], view: View) -> Spread:
         """Of the inner products of the collection with `direction_D`."""
@@ -95,15 +93,12 @@ class Taste:
         return Scored(total_N.astype(np.float32), view.slots_of(rows_N))
 
     def shares(
-        self, terms: Iterable[Term], view: View, slots_K: Int64[ndarray, " k"], vectors_KD: ndarray
+        self, terms: Iterable[Term], view: View, slots_K: Int64[ndarray, " k"]
     ) -> dict[str, Float64[ndarray, " k"]]:
         """What each term gives the pictures in `slots_K`; NaN where a picture has no value."""
         shares: dict[str, Float64[ndarray, " k"]] = {}
         for term in terms:
-            if term.axis.direction_D is not None:
-                value_K = (vectors_KD @ term.axis.direction_D).astype(np.float64)
-            else:
-                value_K = self.values(term.axis, view).value_N[view.rows_of(slots_K)].astype(np.float64)
+            value_K = values_of(term.axis, view, slots_K).astype(np.float64)
             shares[term.axis.name] = term.scale * (value_K - term.offset)
         return shares
 
@@ -125,8 +120,12 @@ class Taste:
             return Term(axis, *fixed[name])
         if axis.direction_D is not None:
             spread = self.spread(axis.direction_D, view)
+        elif axis.standard is not None and axis.kind == "head":
+            spread = Spread(
+                axis.standard.mean, axis.standard.std
+            )  # anew, it would take a pass over all vectors
         else:
-            spread = self.values(axis, view).spread()
+            spread = axis_spread(axis, view)
         return Term(axis, 0.0 if spread.is_flat else weight * unit / spread.std, spread.mean)
 
 

@@ -17,7 +17,7 @@ from numpy import ndarray
 from indexer.axis_store import Axis
 from indexer.bitmap import Bitmap
 from indexer.view import View
-from rerank.moments import Spread, spread_of
+from rerank.axis_values import values_at
 
 MOST_BYTES = 256 << 20  # of all axes that are kept; 8 bytes a picture and axis
 
@@ -39,9 +39,6 @@ class AxisValues:
         """The values of live pictures that have one, rising."""
         value_N = self.live_values()
         return np.sort(value_N[~np.isnan(value_N)])
-
-    def spread(self) -> Spread:
-        return spread_of(self.live_values())
 
     def at(self, percentile: float) -> float:
         """The value that `percentile` per cent of the pictures stay below; NaN when none has a value."""
@@ -93,11 +90,8 @@ class ValuesCache:
 
 def _extended(known_N: Float[ndarray, " n"] | None, axis: Axis, view: View) -> Float[ndarray, " n"]:
     """The values of every row; `known_N` are those of the first ones."""
-    if axis.direction_D is None:
-        assert axis.field is not None
+    if axis.field is not None:
         return view.numbers(axis.field)  # columns grow by themselves
-    if known_N is None:
-        return view.matrix.project(axis.direction_D, np.arange(len(view.matrix)))
-    behind_N = np.arange(len(known_N), len(view.matrix))
-    value_N = np.concatenate([known_N, view.matrix.project(axis.direction_D, behind_N)])
-    return value_N[: len(view.matrix)]  # a view may be older than what is kept
+    known_N = np.empty(0, np.float32) if known_N is None else known_N
+    fresh_N = values_at(axis, view, np.arange(len(known_N), len(view.matrix)))
+    return np.concatenate([known_N, fresh_N])[: len(view.matrix)]  # a view may be older than what is kept

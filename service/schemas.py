@@ -10,13 +10,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from indexer.axis_store import Axis
 from indexer.errors import InvalidInputError, InvalidQueryError
 from indexer.filters import field_name, parse_filter
 from indexer.types import ImageId, ImageRow
 from rerank.types import (
     Answer,
-    Distribution,
     Hit,
     IdPart,
     ImagePart,
@@ -71,7 +69,7 @@ class QueryPart(Body):
             return IdPart(ImageId(self.id), self.weight)
         if self.vector is not None:
             return VectorPart(np.array(self.vector, np.float32), self.weight)
-        return ImagePart(_from_base64(self.image or ""), self.weight)
+        return ImagePart(from_base64(self.image or ""), self.weight)
 
 
 Weights = Annotated[dict[Name, Number], Field(max_length=64)]
@@ -246,7 +244,7 @@ class ImageBody(BaseModel):
             id=row.id,
             uri=row.uri,
             sha256=row.sha256,
-            added_at=_iso(row.added_at),
+            added_at=iso(row.added_at),
             metadata=metadata_of(row),
         )
 
@@ -266,115 +264,6 @@ class Total(BaseModel):
     count: int
 
 
-class Prompts(Body):
-    high: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=1000)]], Field(min_length=1, max_length=64)
-    ]
-    low: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=1000)]], Field(min_length=1, max_length=64)
-    ]
-
-
-class Extremes(Body):
-    """Ids of stored pictures with much and with little of the attribute; five an end do better than one."""
-
-    high: Annotated[list[AnyImageId], Field(min_length=1, max_length=1000)]
-    low: Annotated[list[AnyImageId], Field(min_length=1, max_length=1000)]
-
-
-class AxisRequest(Body):
-    """Give exactly one of `prompts`, `extremes` and `field`."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"name": "warmth", "extremes": {"high": [3, 8], "low": [5, 13]}}]}
-    )
-
-    name: Annotated[str, Field(max_length=64)]
-    prompts: Prompts | None = None
-    extremes: Extremes | None = None
-    field: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-
-    @model_validator(mode="after")
-    def _one_of(self) -> Self:
-        if sum(way is not None for way in (self.prompts, self.extremes, self.field)) != 1:
-            raise ValueError("expected exactly one of prompts, extremes, field")
-        return self
-
-
-class AxisBody(BaseModel):
-    """An attribute to sort by. `trust`: exact, measured, prompt or weak; `card` says why."""
-
-    name: str
-    version: int
-    kind: Literal["linear", "field"]
-    method: str
-    field: str | None
-    trust: str
-    card: str
-    model: str
-    inputs: dict[str, Any]
-    created_at: str
-
-    @classmethod
-    def of(cls, axis: Axis) -> Self:
-        return cls(
-            name=axis.name,
-            version=axis.version,
-            kind=axis.kind,
-            method=axis.method,
-            field=axis.field,
-            trust=axis.trust,
-            card=axis.card,
-            model=axis.model_id,
-            inputs=axis.inputs,
-            created_at=_iso(axis.created_at),
-        )
-
-
-class AxisList(BaseModel):
-    axes: list[AxisBody]
-
-
-class MilestoneBody(BaseModel):
-    """The picture that `percentile` per cent of the collection stay below."""
-
-    percentile: float
-    value: float
-    id: int
-    uri: str
-
-
-class DistributionBody(BaseModel):
-    """How an axis spreads over the collection; bar i counts values from `edges[i]` to `edges[i + 1]`."""
-
-    axis: str
-    version: int
-    images: int
-    missing: int
-    mean: float
-    std: float
-    edges: list[float]
-    counts: list[int]
-    milestones: list[MilestoneBody]
-
-    @classmethod
-    def of(cls, found: Distribution) -> Self:
-        return cls(
-            axis=found.axis,
-            version=found.version,
-            images=found.images,
-            missing=found.missing,
-            mean=found.mean,
-            std=found.std,
-            edges=list(found.edges),
-            counts=list(found.counts),
-            milestones=[
-                MilestoneBody(percentile=one.percentile, value=one.value, id=one.image.id, uri=one.image.uri)
-                for one in found.milestones
-            ],
-        )
-
-
 def metadata_of(row: ImageRow) -> dict[str, Any]:
     """What is known of a picture: its own metadata, and the columns that every picture has."""
     return dict(row.metadata) | {
@@ -382,7 +271,7 @@ def metadata_of(row: ImageRow) -> dict[str, Any]:
         "height": row.height,
         "format": row.format,
         "size": row.size,
-        "taken_at": None if row.taken_at is None else _iso(row.taken_at),
+        "taken_at": None if row.taken_at is None else iso(row.taken_at),
     }
 
 
@@ -396,14 +285,14 @@ def _parts(query: Query) -> tuple[Part, ...]:
     return tuple(part.to_part() for part in query)
 
 
-def _from_base64(text: str) -> bytes:
+def from_base64(text: str, what: str = "image") -> bytes:
     try:
         return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidInputError(f"the image is not base64: {error}") from error
+        raise InvalidInputError(f"the {what} is not base64: {error}") from error
 
 
-def _iso(seconds: float) -> str:
+def iso(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "unknown"
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

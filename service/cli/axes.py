@@ -1,20 +1,41 @@
-"""`kallos axes fit|list|show|delete`."""
+"""`kallos axes fit|list|show|evaluate|export|import|delete`."""
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from indexer.axis_store import Axis
 from indexer.errors import InvalidAxisError
-from rerank.teach import teach_by_extremes, teach_by_field, teach_by_prompts
+from indexer.filters import field_name
+from rerank.axis_file import export_axis, import_axis
+from rerank.evaluate import evaluate as judge
+from rerank.heads import activation_named
+from rerank.teach import (
+    FromExtremes,
+    FromField,
+    FromHead,
+    FromLabels,
+    FromPairs,
+    FromPrompts,
+    Lesson,
+    standardised,
+    teach,
+)
+from service.axis_schemas import AxisBody, AxisDetail, EvaluationBody
+from service.cli.example_files import picture_finder, read_extremes, read_head, read_labels, read_pairs
 from service.cli.options import Collection, DataDir, Json, settings_from
 from service.cli.output import OUT, print_json
-from service.schemas import AxisBody
 from service.wiring import Services, open_services
 
 app = typer.Typer(help="Rank axes: attributes that pictures can be sorted by.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="Name of the axis.")]
+Name = Annotated[str, typer.Argument(help="Name of the axis, or NAME@VERSION.")]
+Way = Callable[[Services], Lesson]
+WAYS = "--high and --low, --extremes, --high-id and --low-id, --pairs, --labels, --field or --head"
 
 
 def _open(data_dir: DataDir, collection: Collection) -> Services:
@@ -23,6 +44,13 @@ def _open(data_dir: DataDir, collection: Collection) -> Services:
 
 def _body(axis: Axis) -> dict[str, object]:
     return AxisBody.of(axis).model_dump(mode="json")
+
+
+def _print_stored(axis: Axis, as_json: bool) -> None:
+    if as_json:
+        print_json(_body(axis))
+    else:
+        OUT.print(f"{axis.name}@{axis.version} ({axis.trust}): {escape(axis.card)}")
 
 
 @app.command("list")
@@ -36,59 +64,182 @@ def list_axes(data_dir: DataDir = None, collection: Collection = None, as_json: 
     for heading in ("axis", "version", "from", "trust", "card"):
         table.add_column(heading, overflow="fold")
     for axis in axes:
-        table.add_row(axis.name, str(axis.version), axis.method, axis.trust, axis.card)
+        table.add_row(axis.name, str(axis.version), axis.method, axis.trust, escape(axis.card))
     OUT.print(table)
 
 
 @app.command()
 def show(name: Name, data_dir: DataDir = None, collection: Collection = None, as_json: Json = False) -> None:
-    """One axis, with its card."""
-    axis = _open(data_dir, collection).axes.get(name)
+    """One axis, with its card; in JSON with its direction."""
+    services = _open(data_dir, collection)
+    axis = services.axes.get(name)
+    versions = services.axes.versions(axis.name)
     if as_json:
-        print_json(_body(axis))
-    else:
-        OUT.print(f"[bold]{axis.name}@{axis.version}[/] from {axis.method}, trust {axis.trust}\n{axis.card}")
+        print_json(AxisDetail.with_versions(axis, versions).model_dump(mode="json"))
+        return
+    OUT.print(
+        f"[bold]{axis.name}@{axis.version}[/] from {axis.method}, trust {axis.trust}\n{escape(axis.card)}"
+    )
+    OUT.print(f"[dim]model {axis.model_id}; versions {', '.join(str(one.version) for one in versions)}[/]")
 
 
 @app.command()
 def fit(
-    name: Name,
+    name: Annotated[str, typer.Argument(help="Name of the axis; one that exists gets a new version.")],
     high: Annotated[
         list[str] | None, typer.Option("--high", help="Words for the high end; may be repeated.")
     ] = None,
     low: Annotated[
         list[str] | None, typer.Option("--low", help="Words for the low end; may be repeated.")
     ] = None,
+    extremes: Annotated[
+        Path | None, typer.Option("--extremes", help="CSV of pictures of the ends: high, low.", exists=True)
+    ] = None,
     high_id: Annotated[list[int] | None, typer.Option("--high-id", help="Picture of the high end.")] = None,
     low_id: Annotated[list[int] | None, typer.Option("--low-id", help="Picture of the low end.")] = None,
+    pairs: Annotated[
+        Path | None, typer.Option("--pairs", help="CSV of ordered pairs: more, less.", exists=True)
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="CSV of labels: id, path or uri; value; group if any.", exists=True),
+    ] = None,
     field: Annotated[str | None, typer.Option("--field", help="A stored number, such as taken_at.")] = None,
+    head: Annotated[
+        Path | None,
+        typer.Option("--head", help="A published head: .safetensors, .pth.", exists=True, dir_okay=False),
+    ] = None,
+    activation: Annotated[
+        str | None, typer.Option("--activation", help="Between the layers of the head: none, relu, gelu.")
+    ] = None,
     data_dir: DataDir = None,
     collection: Collection = None,
     as_json: Json = False,
 ) -> None:
-    """Teach an axis: by words, by example pictures (five an end do better than one), or from a field."""
-    ways = [bool(high or low), bool(high_id or low_id), field is not None]
-    if sum(ways) != 1:
-        raise InvalidAxisError("expected one way: --high and --low, or --high-id and --low-id, or --field")
-    services = _open(data_dir, collection)
+    """Teach an axis: by words, example pictures, ordered pairs, labels, a stored field, or a published head.
+
+    Five example pictures an end do better than one; some labels do better than examples.
+    """
+    ways: list[Way] = []
+    if high or low:
+        ways.append(partial(_prompts, high or [], low or []))
+    if high_id or low_id:
+        ways.append(partial(_ids, high_id or [], low_id or []))
+    if extremes:
+        ways.append(partial(_extremes, extremes))
+    if pairs:
+        ways.append(partial(_pairs, pairs))
+    if labels:
+        ways.append(partial(_labels, labels))
     if field is not None:
-        axis = teach_by_field(name, field, services.collection, services.encoder)
-    elif ways[0]:
-        axis = teach_by_prompts(name, high or [], low or [], services.encoder)
-    else:
-        axis = teach_by_extremes(name, high_id or [], low_id or [], services.collection, services.encoder)
-    stored = services.axes.put(axis)
+        ways.append(partial(_field, field))
+    if head:
+        ways.append(partial(_head, head, activation))
+    if len(ways) != 1:
+        raise InvalidAxisError(f"expected one way: {WAYS}; got {len(ways)}")
+    services = _open(data_dir, collection)
+    lesson = ways[0](services)
+    axis = teach(name, lesson, services.collection, services.encoder)
+    _print_stored(services.axes.put(axis), as_json)
+
+
+def _prompts(high: list[str], low: list[str], _: Services) -> Lesson:
+    return FromPrompts(tuple(high), tuple(low))
+
+
+def _ids(high: list[int], low: list[int], _: Services) -> Lesson:
+    return FromExtremes(tuple(high), tuple(low))
+
+
+def _extremes(path: Path, services: Services) -> Lesson:
+    return FromExtremes(*read_extremes(path, picture_finder(services.collection)))
+
+
+def _pairs(path: Path, services: Services) -> Lesson:
+    return FromPairs(read_pairs(path, picture_finder(services.collection)))
+
+
+def _labels(path: Path, services: Services) -> Lesson:
+    return FromLabels(read_labels(path, picture_finder(services.collection)))
+
+
+def _field(field: str, _: Services) -> Lesson:
+    return FromField(field_name(field))
+
+
+def _head(path: Path, activation: str | None, _: Services) -> Lesson:
+    return FromHead(read_head(path), None if activation is None else activation_named(activation))
+
+
+@app.command()
+def evaluate(
+    name: Name,
+    labels: Annotated[
+        Path, typer.Option("--labels", help="CSV of labels: id, path or uri; value.", exists=True)
+    ],
+    data_dir: DataDir = None,
+    collection: Collection = None,
+    as_json: Json = False,
+) -> None:
+    """Judge an axis by labels; those of pictures that it was fitted on are left out."""
+    services = _open(data_dir, collection)
+    axis = services.axes.get(name)
+    given = read_labels(labels, picture_finder(services.collection))
+    found = judge(axis, services.axes, given, services.collection, services.encoder)
     if as_json:
-        print_json(_body(stored))
+        print_json(EvaluationBody.of(axis, found).model_dump(mode="json"))
+        return
+    if found.spearman is None or found.low is None or found.high is None or found.pearson is None:
+        OUT.print(f"{axis.name}@{axis.version} gives all {found.n} pictures one value")
+        return
+    OUT.print(
+        f"{axis.name}@{axis.version}: rank correlation {found.spearman:.3f} ({found.low:.3f} to "
+        f"{found.high:.3f}, at most {found.maximum:.3f}), Pearson {found.pearson:.3f}, on {found.n} pictures"
+    )
+    OUT.print(
+        f"[dim]left out: {found.left_out} that it was fitted on, {found.without_value} without a value[/]"
+    )
+
+
+@app.command("export")
+def export_one(
+    name: Name,
+    file: Annotated[Path, typer.Argument(help="Where to write it: FILE.safetensors.", dir_okay=False)],
+    data_dir: DataDir = None,
+    collection: Collection = None,
+    as_json: Json = False,
+) -> None:
+    """Write an axis to one file, for `kallos axes import` elsewhere."""
+    services = _open(data_dir, collection)
+    axis = services.axes.get(name)
+    file.write_bytes(export_axis(axis, services.axes))
+    if as_json:
+        print_json({"exported": f"{axis.name}@{axis.version}", "file": str(file)})
     else:
-        OUT.print(f"{stored.name}@{stored.version}: {stored.card}")
+        OUT.print(f"{axis.name}@{axis.version}: {file}")
+
+
+@app.command("import")
+def import_one(
+    file: Annotated[
+        Path, typer.Argument(help="What `kallos axes export` wrote.", exists=True, dir_okay=False)
+    ],
+    name: Annotated[str | None, typer.Option("--name", help="Instead of the name in the file.")] = None,
+    data_dir: DataDir = None,
+    collection: Collection = None,
+    as_json: Json = False,
+) -> None:
+    """Store an axis from a file, as the newest version of its name."""
+    services = _open(data_dir, collection)
+    axis = import_axis(file.read_bytes(), services.encoder, name=name)
+    _print_stored(services.axes.put(standardised(axis, services.collection)), as_json)
 
 
 @app.command()
 def delete(
     name: Name, data_dir: DataDir = None, collection: Collection = None, as_json: Json = False
 ) -> None:
-    """Forget every version of an axis."""
+    """Forget every version of an axis, or of NAME@VERSION that one."""
     _open(data_dir, collection).axes.delete(name)
     if as_json:
         print_json({"deleted": name})

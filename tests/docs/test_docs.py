@@ -10,6 +10,7 @@ from typer.main import get_command
 
 from indexer.images import REASONS
 from service.app import create_app
+from service.axis_schemas import AxisRequest, EvaluateRequest
 from service.cli.main import app as kallos
 from service.settings import Settings
 from training.cli import app as kallos_train
@@ -73,6 +74,14 @@ def test_the_readme_quotes_the_benchmarks() -> None:
     for row in rows:
         if row["data"] == "without SVG":
             assert f"{row['end_to_end']:.0f} end to end, {row['encoder_alone']:.0f} encoder alone" in readme
+
+
+def test_the_axis_examples_are_valid_requests() -> None:
+    bodies = re.findall(r"(/axes\S*) --json '(\{.*?\})'", EVERYTHING)
+    assert bodies
+    for path, body in bodies:
+        model = EvaluateRequest if path.endswith("/evaluate") else AxisRequest
+        model.model_validate_json(body)
 
 
 def test_the_curl_examples_are_valid_requests() -> None:

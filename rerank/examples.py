@@ -1,0 +1,112 @@
+"""The pictures that an axis is taught with, as a person names them and as arrays.
+
+Dimension key   N pictures, D embedding
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, UInt64
+from numpy import ndarray
+
+from indexer.axis_store import mark_of
+from indexer.collection import Collection
+from indexer.errors import ConflictError, InvalidAxisError
+from indexer.types import ImageId, ImageRow, JSONValue
+
+MOST_LABELS = 50_000
+MOST_PAIRS = 10_000
+MOST_SHOWN = 256  # examples that are kept readable with an axis; of more, the count and the hash
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """How much of the attribute a picture has. No split tears a `group`, such as a person, apart."""
+
+    id: int
+    value: float
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedPair:
+    """Picture `more` has more of the attribute than picture `less`."""
+
+    more: int
+    less: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Stored pictures by rising id, without repetition."""
+
+    rows: Sequence[ImageRow]
+    vectors_ND: Float32[ndarray, "n d"]
+
+    @classmethod
+    def of(cls, ids: Sequence[int], collection: Collection) -> "Pictures":
+        """Look `ids` up.
+
+        Raises:
+            NotFoundError: Names the first that is not in the collection.
+            ConflictError: One was changed at this very moment.
+        """
+        view = collection.view()
+        rows = view.rows([ImageId(i) for i in sorted(set(ids))])
+        if any(row.slot >= view.slots for row in rows):
+            raise ConflictError("a picture among the examples has just been changed: try again")
+        return cls(rows, view.vectors_at([row.slot for row in rows]))
+
+    def places(self, ids: Sequence[int]) -> ndarray:
+        """Where `ids` stand in `rows`."""
+        place = {int(row.id): n for n, row in enumerate(self.rows)}
+        return np.array([place[i] for i in ids], np.int64)
+
+    def marks(self) -> UInt64[ndarray, " n"]:
+        return np.array(sorted({mark_of(row.sha256) for row in self.rows}), np.uint64)
+
+
+def distinct_labels(labels: Sequence[Label]) -> list[Label]:
+    """By rising id, each picture once.
+
+    Raises:
+        InvalidAxisError: Too many, not finite, or one picture with two different labels.
+    """
+    if len(labels) > MOST_LABELS:
+        raise InvalidAxisError(f"{len(labels)} labels: expected at most {MOST_LABELS}")
+    found: dict[int, Label] = {}
+    for label in labels:
+        if not math.isfinite(label.value):
+            raise InvalidAxisError(
+                f"the label of image {label.id} is {label.value}: expected a finite number"
+            )
+        before = found.setdefault(label.id, label)
+        if before.value != label.value:
+            raise InvalidAxisError(
+                f"image {label.id} has two labels, {before.value:g} and {label.value:g}: expected one"
+            )
+    return [found[i] for i in sorted(found)]
+
+
+def checked_pairs(pairs: Sequence[OrderedPair]) -> list[OrderedPair]:
+    """In one order, whatever order they came in. Repetitions count; so do cycles and contradictions.
+
+    Raises:
+        InvalidAxisError: Too many, or a picture paired with itself.
+    """
+    if len(pairs) > MOST_PAIRS:
+        raise InvalidAxisError(f"{len(pairs)} pairs: expected at most {MOST_PAIRS}")
+    for pair in pairs:
+        if pair.more == pair.less:
+            raise InvalidAxisError(f"image {pair.more} is paired with itself: expected two pictures")
+    return sorted(pairs, key=lambda pair: (pair.more, pair.less))
+
+
+def described(kind: str, examples: Sequence[list[JSONValue]]) -> Mapping[str, JSONValue]:
+    """What an axis remembers of its examples: their number, a hash of all, and the first few themselves."""
+    digest = hashlib.sha256(json.dumps(examples, separators=(",", ":")).encode()).hexdigest()
+    return {"count": len(examples), "sha256": digest, kind: [*examples[:MOST_SHOWN]]}
