@@ -40,6 +40,13 @@ class Encoder(Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> Float32[ndarray, "n d"]: ...
 
+    def fits(self, text: str) -> bool:
+        """Whether `text` is read to its end: what is beyond the model's limit counts for nothing.
+
+        True is certain; a text that fills the limit to the last token may be denied.
+        """
+        ...
+
     def axes(self) -> Mapping[str, "ShippedAxis"]:
         """Rank axes that were fitted offline for this model; may be empty."""
         ...

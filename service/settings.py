@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, JsonValue, PositiveFloat, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from rerank.rephrase.endpoint import DEFAULT_OPTIONS, AnswerFormat
 
 
 class Settings(BaseSettings):
@@ -29,6 +31,15 @@ class Settings(BaseSettings):
     max_concurrent: PositiveInt = 64  # searches at once; more are answered 429
     url_timeout_s: PositiveFloat = 20.0  # for one picture by URL
     allow_private_urls: bool = False  # fetch from private addresses too: only on a network you trust
+
+    llm_model: str | None = None  # for rephrasing: as the server at llm_url names it, or local:…; None: none
+    llm_url: str | None = None  # base of an OpenAI-compatible API, such as http://localhost:11434/v1
+    llm_api_key: SecretStr | None = None
+    llm_timeout_s: PositiveFloat = 2.0  # for rephrasing one query, all in all
+    llm_answer_format: AnswerFormat = "json_schema"  # what the server is asked to hold the model to
+    llm_options: dict[str, JsonValue] = Field(
+        default_factory=lambda: dict(DEFAULT_OPTIONS)
+    )  # of each request
 
     @field_validator("sources", mode="before")
     @classmethod

@@ -8,26 +8,12 @@ from indexer.ann.build import BuildStopped, Watch
 from indexer.compaction import Aims, CompactReport, compact, is_due
 from indexer.errors import KallosError
 from indexer.types import JSONValue
+from rerank.everyday import EVERYDAY
 from service.jobs import Control, JobRunner
 from service.wiring import Services
 
 LOG = logging.getLogger("kallos.upkeep")
 CHECK_S = 10.0
-# What people look for, to calibrate the index on words as well as on pictures.
-ASKED = tuple(
-    f"{what} {where}".strip()
-    for what in (
-        "a dog",
-        "a red car",
-        "children playing",
-        "an old house",
-        "sunset",
-        "food",
-        "a portrait",
-        "trees",
-    )
-    for where in ("", "at the beach", "at night", "in black and white", "in the mountains", "in the city")
-)
 
 
 class CompactWork:
@@ -81,7 +67,7 @@ def aims_of(services: Services, *, background: bool) -> Aims:
         settings.index_memory_mb * 2**20,
         settings.index_latency_ms,
         threads,
-        services.encoder.encode_texts(ASKED),
+        services.encoder.encode_texts(EVERYDAY),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from indexer.axis_store import AxisStore
 from indexer.collection import Collection
 from indexer.encoders.registry import load_encoder
-from indexer.errors import NotFoundError
+from indexer.errors import InvalidInputError, NotFoundError
 from indexer.fetch import UrlFetcher
 from indexer.images import Limits
 from indexer.ingest import Ingest
@@ -18,6 +18,12 @@ from indexer.thumbnails import ThumbnailStore
 from rerank.defaults import ensure_default_axes
 from rerank.engine import Engine
 from rerank.monitor import RecallMonitor
+from rerank.rephrase.cache import AnswerCache
+from rerank.rephrase.chat import ChatModel
+from rerank.rephrase.endpoint import EndpointModel
+from rerank.rephrase.local import PREFIX as LOCAL
+from rerank.rephrase.local import LocalModel
+from rerank.rephrase.rephraser import Rephraser
 from service.settings import Settings
 
 DEFAULT_MODEL = "builtin"
@@ -97,6 +103,42 @@ def open_services(settings: Settings, *, create: bool) -> Services:
         fetcher=UrlFetcher(
             limits, timeout_s=settings.url_timeout_s, allow_private=settings.allow_private_urls
         ),
+    )
+
+
+def open_rephraser(settings: Settings, encoder: Encoder) -> Rephraser:
+    """Without a language model in `settings` it says `not_configured`. Close it when done.
+
+    Raises:
+        InvalidInputError: The settings contradict each other, or cannot be used.
+        UnavailableError: A local model needs something that is not installed.
+    """
+    return Rephraser(
+        encoder,
+        _chat_model(settings),
+        cache=AnswerCache(settings.data_dir / "rewrites"),
+        timeout_s=settings.llm_timeout_s,
+    )
+
+
+def _chat_model(settings: Settings) -> ChatModel | None:
+    name, url, key = settings.llm_model, settings.llm_url, settings.llm_api_key
+    if name is None:
+        if url is not None:
+            raise InvalidInputError(f"KALLOS_LLM_URL is {url}, but KALLOS_LLM_MODEL does not say which model")
+        return None
+    if name.startswith(LOCAL):
+        if url is not None:
+            raise InvalidInputError(f"KALLOS_LLM_MODEL is {name}, which needs no KALLOS_LLM_URL: unset one")
+        return LocalModel(name)
+    if url is None:
+        raise InvalidInputError(f"KALLOS_LLM_MODEL is {name}, but KALLOS_LLM_URL does not say where it runs")
+    return EndpointModel(
+        url,
+        name,
+        api_key=None if key is None else key.get_secret_value(),
+        options=settings.llm_options,
+        answer_format=settings.llm_answer_format,
     )
 
 

@@ -146,6 +146,9 @@ class BuiltinEncoder:
             return np.zeros((0, DIM), np.float32)
         return self._head.texts(self._sentences.run(texts))
 
+    def fits(self, text: str) -> bool:
+        return self._sentences.fits(text)
+
     def axes(self) -> Mapping[str, ShippedAxis]:
         return self._axes
 
@@ -202,6 +205,11 @@ class SentenceModel:
         with self._opening:
             session, tokenizer = self._opened
         return unit(np.stack([self._one(session, tokenizer, text) for text in texts]))
+
+    def fits(self, text: str) -> bool:
+        with self._opening:
+            _, tokenizer = self._opened
+        return not tokenizer.encode(text).overflowing
 
     def _one(self, session: Session, tokenizer: tokenizers.Tokenizer, text: str) -> Float32[ndarray, " t"]:
         ids = tokenizer.encode(text).ids

@@ -175,6 +175,11 @@ class OpenClipEncoder:
         ]
         return self._joined(parts)
 
+    def fits(self, text: str) -> bool:
+        with self._lock:
+            fits: bool = self._torch.fits(self._loaded, text)
+        return fits
+
     def axes(self) -> Mapping[str, ShippedAxis]:
         """None are shipped: axes of these models are fitted from prompts or labels."""
         return {}

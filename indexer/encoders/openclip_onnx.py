@@ -84,6 +84,9 @@ class OnnxClipEncoder:
         ]
         return self._joined(parts)
 
+    def fits(self, text: str) -> bool:
+        return self.tokenizer.fits(text)
+
     def axes(self) -> Mapping[str, ShippedAxis]:
         """None are shipped: axes of these models are fitted from prompts or labels."""
         return {}

@@ -55,6 +55,11 @@ class ClipTokenizer:
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch(cleaned)]
         return np.array(rows, dtype=np.int64).reshape(len(rows), self.context_length)
 
+    def fits(self, text: str) -> bool:
+        """Whether one more word would still be read."""
+        row_L, longer_L = self.tokens([text, f"{text} more"])
+        return not np.array_equal(row_L, longer_L)
+
 
 def bpe_document(
     vocabulary: Mapping[str, int],

@@ -207,6 +207,12 @@ def run_texts(loaded: Loaded, texts: list[str]) -> Float32[ndarray, "n d"]:
         return vectors_ND.cpu().numpy()
 
 
+def fits(loaded: Loaded, text: str) -> bool:
+    """Whether one more word would still be read. One caller at a time."""
+    row_L, longer_L = loaded.tokenizer([text, f"{text} more"])
+    return not torch.equal(row_L, longer_L)
+
+
 def write_graphs(loaded: Loaded, image: Path, text: Path) -> None:
     """Write both towers as ONNX, each with a free number of rows."""
     config = loaded.preprocess

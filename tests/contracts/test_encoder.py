@@ -113,6 +113,17 @@ def test_eight_threads_get_the_answers_that_one_gets(encoder: Encoder) -> None:
         assert all(pool.map(work, range(16)))
 
 
+def test_of_a_text_that_fits_the_last_word_counts_and_past_that_no_word_does(encoder: Encoder) -> None:
+    texts = [" ".join(["dog", "red", "tree"][i % 3] for i in range(length)) for length in range(1, 160)]
+    fits = [encoder.fits(text) for text in texts]
+    longest = sum(fits)  # in words: they are one more each
+    assert fits == [True] * longest + [False] * (len(fits) - longest)
+    assert 0 < longest < len(texts) - 2
+    shorter_D, whole_D, cut_D, longer_D = encoder.encode_texts(texts[longest - 2 : longest + 2])
+    assert not np.allclose(shorter_D, whole_D, atol=ROUNDING)
+    assert np.allclose(cut_D, longer_D, atol=ROUNDING)
+
+
 def test_the_model_says_what_it_is(encoder: Encoder) -> None:
     assert encoder.model_id
     assert encoder.licence

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from indexer.protocols import ShippedAxis
 
 DIM = 16
+MOST_WORDS = 40  # of a text that are read
 COLOURS = ("red", "green", "blue")
 
 
@@ -36,9 +37,13 @@ class ColourEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Float32[ndarray, "n d"]:
         rows = np.zeros((len(texts), DIM), np.float32)
         for row, text in zip(rows, texts, strict=True):
-            row[:3] = [float(colour in text) for colour in COLOURS]
-            row[3:] = 0.1 * _noise(text.encode())
+            read = " ".join(text.split()[:MOST_WORDS])
+            row[:3] = [float(colour in read) for colour in COLOURS]
+            row[3:] = 0.1 * _noise(read.encode())
         return _unit(rows)
+
+    def fits(self, text: str) -> bool:
+        return len(text.split()) <= MOST_WORDS
 
     def axes(self) -> Mapping[str, ShippedAxis]:
         return {}
