@@ -7,6 +7,7 @@ from indexer.protocols import Encoder
 from rerank.monitor import RecallMonitor
 from rerank.query import QueryEncoder
 from rerank.rank import Ranker
+from rerank.rephrase.rephraser import Rephraser
 from rerank.search import Searcher
 from rerank.terms import Taste
 from rerank.types import Answer, Distribution, RankQuery, SearchQuery
@@ -21,11 +22,13 @@ class Engine:
         encoder: Encoder,
         axes: AxisStore,
         limits: Limits,
+        *,
+        rephraser: Rephraser,
         monitor: RecallMonitor | None = None,
     ) -> None:
         self._collection = collection
         queries, taste = QueryEncoder(encoder, limits), Taste(axes, encoder.model_id)
-        self._searcher = Searcher(queries, taste, monitor)
+        self._searcher = Searcher(queries, taste, rephraser, monitor)
         self._ranker = Ranker(queries, taste)
 
     def search(self, query: SearchQuery) -> Answer:

@@ -121,6 +121,12 @@ def rephrasable(parts: Sequence[Part]) -> TextPart | None:
     return wished[0] if len(wished) == 1 else None
 
 
+def rephrased(parts: Sequence[Part], rewrite: str) -> tuple[Part, ...]:
+    """`parts` with `rewrite` in place of what it can stand for."""
+    text = rephrasable(parts)
+    return tuple(TextPart(rewrite, part.weight) if part is text else part for part in parts)
+
+
 def unit(vector_D: Float32[ndarray, " d"], otherwise: str) -> Float32[ndarray, " d"]:
     """`vector_D` at length 1; InvalidQueryError(otherwise) when it has no direction."""
     return (vector_D / _length(vector_D, otherwise)).astype(np.float32)

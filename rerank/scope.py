@@ -1,6 +1,6 @@
 """What a request looks at: a view of the collection, a place in the list, and the pictures that may come."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from indexer.bitmap import Bitmap
 from indexer.filters import Filter
@@ -22,6 +22,10 @@ class Scope:
         if text is None:
             return cls(view, Cursor(mark, view.slots))
         return cls(view, Cursor.decode(text, fingerprint=mark))
+
+    def rewritten(self, text: str | None) -> "Scope":
+        """With a rewrite that the following pages keep."""
+        return replace(self, cursor=replace(self.cursor, rewrite=text))
 
     def eligible(self, condition: Filter | None) -> Bitmap:
         """Live pictures that pass the filter and were there when the first page was made."""

@@ -8,8 +8,9 @@ is not linear in x: a search that weighs one scores every eligible picture.
 Dimension key   N eligible pictures, K hits, D embedding
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -22,10 +23,12 @@ from rerank.clock import Clock
 from rerank.cursor import fingerprint
 from rerank.monitor import RecallMonitor, Sample
 from rerank.page import Page, Scored, best
-from rerank.query import QueryEncoder, Question
+from rerank.query import QueryEncoder, Question, rephrasable, rephrased
+from rerank.rephrase.rephraser import Rephraser
+from rerank.rephrase.types import Rewrite
 from rerank.scope import Scope, named
 from rerank.terms import Taste, Term, combined, scales, warnings
-from rerank.types import Answer, CandidateMode, Hit, SearchQuery
+from rerank.types import QUERY_TERM, REWRITE_TERM, Answer, CandidateMode, Hit, SearchQuery
 
 MOST_COUNTS = 100  # values of a field in one answer
 DEEPEST = 10_000  # hits that paging through an approximate search can reach; exact ones have no end
@@ -43,9 +46,12 @@ class Found:
 class Searcher:
     """Stateless but for caches; safe to call from threads."""
 
-    def __init__(self, queries: QueryEncoder, taste: Taste, monitor: RecallMonitor | None) -> None:
+    def __init__(
+        self, queries: QueryEncoder, taste: Taste, rephraser: Rephraser, monitor: RecallMonitor | None
+    ) -> None:
         self._queries = queries
         self._taste = taste
+        self._rephraser = rephraser
         self._monitor = monitor
 
     def search(self, query: SearchQuery, view: View) -> Answer:
@@ -58,20 +64,30 @@ class Searcher:
         if not query.parts and not query.axes:
             raise InvalidQueryError("nothing to look for: give a query, axes, or both")
         clock = Clock()
-        question = self._queries.ask(query.parts, view)
+        asked = self._queries.ask(query.parts, view)
         clock.lap("encode")
-        asked = (sorted(query.axes.items()), query.filter, sorted(query.percentiles.items()), query.recall)
-        mark = fingerprint("search", question.direction_D.tobytes(), *asked, query.min_score, query.group_by)
-        scope = Scope.open(view, query.cursor, mark)
+        scope = Scope.open(view, query.cursor, _fingerprint(query, asked))
+        rewrite = self._rephrased(query)
+        if rewrite is not None:
+            scope = scope.rewritten(rewrite.text)
+            clock.lap("rephrase")
+        text = scope.cursor.rewrite
+        question = asked if text is None else self._queries.ask(query.parts, view, rewrite=text)
         terms = self._taste.terms(query.axes, question, view, scope.cursor.scales)
         allow = self._taste.within(query.percentiles, view, scope.eligible(query.filter))
         clock.lap("filter")
         page = Page(scope.cursor, query.limit)
-        found = _shortlist(query, view, page.wanted, self._finder(query, question, terms, view, allow))
+        find = self._finder(query, terms, view, allow)
+        found = _shortlist(query, view, page.wanted, partial(find, question))
         clock.lap("search")
         deepest = None if found.mode == "exact" else DEEPEST
         shown, following = page.cut(found.scored, scales(terms), deepest=deepest)
         hits = self._explained(view, question, terms, shown)
+        if rewrite is not None and rewrite.text is not None:
+            alone = self._queries.ask(rephrased(query.parts, rewrite.text), view)
+            hits = _credited(
+                hits, {QUERY_TERM: find(asked, query.limit), REWRITE_TERM: find(alone, query.limit)}
+            )
         clock.lap("fetch")
         return Answer(
             hits=hits,
@@ -83,25 +99,37 @@ class Searcher:
             model_id=self._queries.model_id,
             timings_ms=clock.laps(),
             facets={name: view.counts(name, allow)[:MOST_COUNTS] for name in query.facets},
+            rewritten=text is not None,
+            rewrite=rewrite,
             warnings=warnings(terms),
         )
 
+    def _rephrased(self, query: SearchQuery) -> Rewrite | None:
+        """What became of the query on its first page; None where nobody wished for it."""
+        if query.rephrase is None or query.cursor is not None:
+            return None
+        text = rephrasable(query.parts)
+        if text is None:
+            reason = "there is not one text to rephrase"
+            return Rewrite(query.rephrase, "original", "not_needed", None, reason, 0.0, None)
+        return self._rephraser.rephrase(text.text, query.rephrase)
+
     def _finder(
-        self,
-        query: SearchQuery,
-        question: Question,
-        terms: Sequence[Term],
-        view: View,
-        allow: Bitmap,
-    ) -> Callable[[int], Found]:
-        """A function from k to the best k of what may come."""
+        self, query: SearchQuery, terms: Sequence[Term], view: View, allow: Bitmap
+    ) -> Callable[[Question, int], Found]:
+        """A function from a question and k to the best k of what may come."""
         without = named(query.parts, view)
         if not all(term.is_linear for term in terms):
-            everything = self._score_all(view, question, terms, view.without(allow, without))
-            return lambda k: Found(best(everything, k), "exact", len(everything.slots_K))
-        direction_D, offset = combined(question.direction_D, terms)
+            allow = view.without(allow, without)
 
-        def find(k: int) -> Found:
+            def scan(question: Question, k: int) -> Found:
+                everything = self._score_all(view, question, terms, allow)
+                return Found(best(everything, k), "exact", len(everything.slots_K))
+
+            return scan
+
+        def find(question: Question, k: int) -> Found:
+            direction_D, offset = combined(question.direction_D, terms)
             matches = view.search(direction_D, k, allow=allow, without=without, recall=query.recall)
             self._measure(view, direction_D, allow, without, query.recall, matches)
             scored = Scored(matches.scores_K - offset, matches.slots_K)
@@ -146,6 +174,22 @@ class Searcher:
         """Offer an approximate answer to whoever measures how good those are."""
         if self._monitor is not None and matches.mode == "top_k":
             self._monitor.offer(Sample(view, direction_D, allow, without, recall, matches.slots_K))
+
+
+def _fingerprint(query: SearchQuery, asked: Question) -> str:
+    """Of all that must not change between two pages."""
+    values = (sorted(query.axes.items()), query.filter, sorted(query.percentiles.items()), query.recall)
+    also = (query.min_score, query.group_by, query.rephrase)
+    return fingerprint("search", asked.direction_D.tobytes(), *values, *also)
+
+
+def _credited(hits: list[Hit], alone: Mapping[str, Found]) -> list[Hit]:
+    """Hits with the names of the searches that show them without the others' help."""
+    shown = {name: set(found.scored.slots_K.tolist()) for name, found in alone.items()}
+    return [
+        replace(hit, found_by=tuple(name for name, slots in shown.items() if hit.image.slot in slots))
+        for hit in hits
+    ]
 
 
 def _shortlist(query: SearchQuery, view: View, wanted: int, find: Callable[[int], Found]) -> Found:

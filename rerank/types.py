@@ -10,6 +10,7 @@ from numpy import ndarray
 from indexer.fields import Count
 from indexer.filters import Filter
 from indexer.types import ImageId, ImageRow
+from rerank.rephrase.types import Mode, Rewrite
 
 QUERY_TERM = "query"  # the name of the query's own contribution
 REWRITE_TERM = "rewrite"  # and of what a language model made of it
@@ -61,6 +62,7 @@ class SearchQuery:
     filter: Filter | None = None
     percentiles: Bands = field(default_factory=dict)
     recall: float = 0.95  # wanted share of the true best `limit`; 1.0 scans everything
+    rephrase: Mode | None = None  # have the one text of the parts rephrased, and search for both
     min_score: float | None = None  # leave out hits that score less
     group_by: str | None = None  # one hit, the best, for each value of this field
     facets: tuple[str, ...] = ()  # fields to count over everything that passes the filter
@@ -91,11 +93,15 @@ class Hit:
 
     A search scores in units of the query's inner product; a ranking in standard deviations of the
     collection. `score` is None for a picture that has no value on the axis: it stands last.
+
+    `found_by` says, where a query was rephrased, which of `query` and `rewrite` would have shown the picture
+    on the first page by itself; neither, where it took both.
     """
 
     image: ImageRow
     score: float | None
     contributions: Mapping[str, float]
+    found_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,4 +147,6 @@ class Answer:
     model_id: str
     timings_ms: Mapping[str, float]
     facets: Mapping[str, list[Count]] = field(default_factory=dict)
+    rewritten: bool = False  # the order rests on a rewrite too; on every page of the answer
+    rewrite: Rewrite | None = None  # what became of the wish to rephrase; on the first page
     warnings: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from pydantic.config import JsonDict
 from indexer.errors import InvalidInputError, InvalidQueryError
 from indexer.filters import field_name, parse_filter
 from indexer.types import ImageId, ImageRow
+from rerank.rephrase.types import Mode, Outcome, Rewrite, Variant
 from rerank.types import (
     Answer,
     Hit,
@@ -102,6 +103,7 @@ class SearchRequest(Body):
     filter: dict[str, Any] | None = None
     axes: Weights = {}
     percentiles: Bands = {}
+    rephrase: Literal["off"] | Mode = "off"
     recall: Annotated[float, Field(gt=0, le=1)] | Literal["exact"] = 0.95
     min_score: Number | None = None
     group_by: FieldName | None = None
@@ -115,6 +117,7 @@ class SearchRequest(Body):
             axes=self.axes,
             filter=None if self.filter is None else parse_filter(self.filter),
             percentiles=self.percentiles,
+            rephrase=None if self.rephrase == "off" else self.rephrase,
             recall=1.0 if self.recall == "exact" else self.recall,
             min_score=self.min_score,
             group_by=None if self.group_by is None else field_name(self.group_by),
@@ -168,6 +171,7 @@ class HitBody(BaseModel):
     uri: str
     score: float | None
     contributions: dict[str, float]
+    found_by: list[str]
     metadata: dict[str, Any]
 
     @classmethod
@@ -177,6 +181,7 @@ class HitBody(BaseModel):
             uri=hit.image.uri,
             score=hit.score,
             contributions=dict(hit.contributions),
+            found_by=list(hit.found_by),
             metadata=metadata_of(hit.image),
         )
 
@@ -198,15 +203,43 @@ class IndexFacts(BaseModel):
     images: int
 
 
+class RewriteBody(BaseModel):
+    """What became of the wish to rephrase; `text` is null unless it was searched for too."""
+
+    asked: Mode
+    variant: Variant
+    outcome: Outcome
+    text: str | None
+    reason: str
+    ms: float
+    similarity: float | None
+
+    @classmethod
+    def of(cls, rewrite: Rewrite) -> Self:
+        return cls(
+            asked=rewrite.asked,
+            variant=rewrite.variant,
+            outcome=rewrite.outcome,
+            text=rewrite.text,
+            reason=rewrite.reason,
+            ms=round(rewrite.milliseconds, 3),
+            similarity=rewrite.similarity,
+        )
+
+
 class SearchAnswer(BaseModel):
-    """Hits, best first, and how they were found."""
+    """Hits, best first, and how they were found.
+
+    `rewritten`: the order rests on a rephrased query too. `rewrite` says on the first page what became of it.
+    """
 
     hits: list[HitBody]
     cursor: str | None
     candidates: Candidates
     index: IndexFacts
     model: str
-    rewritten: bool = False
+    rewritten: bool
+    rewrite: RewriteBody | None
     match_probability: float | None = None
     facets: dict[str, list[CountBody]]
     warnings: list[str]
@@ -220,6 +253,8 @@ class SearchAnswer(BaseModel):
             candidates=Candidates(mode=answer.mode, n=answer.candidates),
             index=IndexFacts(generation=answer.generation, images=answer.images),
             model=answer.model_id,
+            rewritten=answer.rewritten,
+            rewrite=None if answer.rewrite is None else RewriteBody.of(answer.rewrite),
             facets={
                 name: [CountBody(value=one.value, count=one.count) for one in counts]
                 for name, counts in answer.facets.items()

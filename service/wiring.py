@@ -38,6 +38,7 @@ class Services:
     encoder: Encoder
     axes: AxisStore
     engine: Engine
+    rephraser: Rephraser
     limits: Limits
     thumbnails: ThumbnailStore
     originals: OriginalStore
@@ -57,6 +58,7 @@ class Services:
 
     def close(self) -> None:
         self.monitor.close()
+        self.rephraser.close()
         self.fetcher.close()
         self.collection.close()
 
@@ -88,13 +90,15 @@ def open_services(settings: Settings, *, create: bool) -> Services:
     _remember_model(settings, name)
     recall = RecallLog(collection.database, settings.collection)
     monitor = RecallMonitor(recall, settings.recall_sample_share)
+    rephraser = open_rephraser(settings, encoder)
     limits = Limits.from_memory(workers=thread_count(settings))
     return Services(
         settings=settings,
         collection=collection,
         encoder=encoder,
         axes=axes,
-        engine=Engine(collection, encoder, axes, limits, monitor),
+        engine=Engine(collection, encoder, axes, limits, rephraser=rephraser, monitor=monitor),
+        rephraser=rephraser,
         recall=recall,
         monitor=monitor,
         limits=limits,

@@ -21,6 +21,7 @@ from rerank.engine import Engine
 from rerank.teach import teach_by_extremes
 from rerank.types import IdPart, RankQuery, SearchQuery, TextPart, VectorPart
 from tests.support.encoder import DIM, ColourEncoder
+from tests.support.engine import open_engine
 from tests.support.pictures import new_image, unit_vectors
 
 N = 300
@@ -51,7 +52,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Stand:
     for name, high, low in (("warm", ids[:5], ids[5:10]), ("bright", ids[20:22], ids[30:33])):
         axes.put(teach_by_extremes(name, high, low, collection, encoder))
     stored_ND = vectors_ND.astype(np.float16).astype(np.float32)
-    return Stand(Engine(collection, encoder, axes, LIMITS), axes, collection, stored_ND, ids, taken_N)
+    return Stand(open_engine(collection, axes), axes, collection, stored_ND, ids, taken_N)
 
 
 def brute_force(
@@ -138,7 +139,7 @@ def test_pages_stay_true_while_others_write(tmp_path: Path) -> None:
     ids = collection.add([new_image(i) for i in range(60)], vectors_ND)
     axes = AxisStore(collection.database, "default")
     axes.put(teach_by_extremes("warm", ids[:3], ids[3:6], collection, ColourEncoder()))
-    engine = Engine(collection, ColourEncoder(), axes, LIMITS)
+    engine = open_engine(collection, axes)
 
     def page(cursor: str | None) -> tuple[list[int], str | None]:
         answer = engine.search(
@@ -199,6 +200,6 @@ def test_a_flat_axis_says_that_it_tells_nothing_apart(stand: Stand, tmp_path: Pa
     collection.add([new_image(i, price=3) for i in range(4)], unit_vectors(4, DIM))
     axes = AxisStore(collection.database, "default")
     axes.put(Axis("price", "field", "field", "colours-1", None, "price", "exact", "", {}))
-    answer = Engine(collection, ColourEncoder(), axes, LIMITS).rank(RankQuery({"price": 1.0}))
+    answer = open_engine(collection, axes).rank(RankQuery({"price": 1.0}))
     assert answer.warnings == ("axis 'price' does not tell these pictures apart",)
     assert {hit.score for hit in answer.hits} == {0.0}

@@ -14,7 +14,6 @@ from indexer.bitmap import Bitmap
 from indexer.collection import Collection
 from indexer.compaction import Aims, compact
 from indexer.errors import InvalidQueryError
-from indexer.images import Limits
 from indexer.types import ImageId
 from rerank.engine import Engine
 from rerank.page import Scored, best
@@ -22,6 +21,7 @@ from rerank.teach import teach_by_extremes, teach_by_field
 from rerank.types import RankQuery, SearchQuery, VectorPart
 from rerank.values import AxisValues
 from tests.support.encoder import DIM, ColourEncoder
+from tests.support.engine import open_engine
 from tests.support.pictures import new_image, unit_vectors
 
 N = 400
@@ -77,9 +77,7 @@ class Stand:
 def stand(tmp_path: Path) -> Stand:
     collection = Collection.open(tmp_path, model_id="colours-1", dim=DIM)
     axes = AxisStore(collection.database, "default")
-    stand = Stand(
-        collection, axes, Engine(collection, ColourEncoder(), axes, Limits(1 << 20, 1 << 20)), {}, {}
-    )
+    stand = Stand(collection, axes, open_engine(collection, axes), {}, {})
     stand.add(N, seed=1)
     ids = [ImageId(i) for i in stand.vector]
     axes.put(teach_by_extremes("warm", ids[:5], ids[5:10], collection, ColourEncoder()))
@@ -195,7 +193,7 @@ def test_a_distribution_of_nothing_is_empty(tmp_path: Path) -> None:
     collection.add([new_image("a", price=1.0)], unit_vectors(1, DIM))
     axes.put(teach_by_field("price", "price", collection, ColourEncoder()))
     collection.delete([ImageId(1)])
-    found = Engine(collection, ColourEncoder(), axes, Limits(1, 1)).distribution("price")
+    found = open_engine(collection, axes).distribution("price")
     assert (found.images, found.counts, found.milestones) == (0, (), ())
 
 

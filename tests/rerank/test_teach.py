@@ -21,7 +21,6 @@ from indexer.errors import (
     NotFoundError,
     UnknownAxisError,
 )
-from indexer.images import Limits
 from indexer.tensor_files import read_safetensors, write_safetensors
 from rerank.axis_file import KEY, export_axis, import_axis
 from rerank.engine import Engine
@@ -42,6 +41,7 @@ from rerank.teach import (
 )
 from rerank.types import RankQuery, SearchQuery, VectorPart
 from tests.support.encoder import DIM, ColourEncoder
+from tests.support.engine import open_engine
 from tests.support.labels import labelled
 from tests.support.pictures import new_image
 
@@ -73,7 +73,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Stand:
     images = [new_image(i, **({"price": i} if i % 2 else {})) for i in range(N)]
     ids = [int(i) for i in collection.add(images, vectors_ND)]
     axes = AxisStore(collection.database, "default")
-    engine = Engine(collection, ColourEncoder(), axes, Limits(1 << 20, 1 << 20))
+    engine = open_engine(collection, axes)
     return Stand(collection, axes, engine, vectors_ND.astype(np.float16).astype(np.float32), label_N, ids)
 
 

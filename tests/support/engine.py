@@ -1,0 +1,17 @@
+"""An engine over a collection of `ColourEncoder`, for tests."""
+
+from indexer.axis_store import AxisStore
+from indexer.collection import Collection
+from indexer.images import Limits
+from rerank.engine import Engine
+from rerank.rephrase.chat import ChatModel
+from rerank.rephrase.rephraser import Rephraser
+from tests.support.encoder import ColourEncoder
+
+LIMITS = Limits(1 << 20, 1 << 20)
+
+
+def open_engine(collection: Collection, axes: AxisStore, *, model: ChatModel | None = None) -> Engine:
+    """`model` rephrases queries."""
+    encoder = ColourEncoder()
+    return Engine(collection, encoder, axes, LIMITS, rephraser=Rephraser(encoder, model))
