@@ -15,7 +15,8 @@ from tests.support.tiny_llm import write_tiny_llm
 
 PROMPT = prompt_for("detail", "red card")
 PATIENCE_S = 100.0
-BIRDS = [" ", '"', "b", "i", "r", "d", "s", '"}', " "]  # after the brace it would begin anew
+BIRDS = ['"', "b", "i", "r", "d", "s", '"}', '"']  # after the brace it would begin anew
+ENDLESS = ['"', "a", "b", "a"]
 
 
 def test_it_goes_on_from_the_opening_and_ends_with_the_brace(tmp_path: Path) -> None:
@@ -30,7 +31,7 @@ def test_a_model_that_never_ends_is_stopped_at_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "MOST_NEW_TOKENS", 10**7)
-    model = LocalModel(f"local:{write_tiny_llm(tmp_path, [' ', 'a', 'b', ' '])}")
+    model = LocalModel(f"local:{write_tiny_llm(tmp_path, ENDLESS)}")
     with pytest.raises(ChatTimeoutError):
         model.complete(PROMPT, 1.0)
     with pytest.raises(ChatTimeoutError):
@@ -39,8 +40,8 @@ def test_a_model_that_never_ends_is_stopped_at_the_deadline(
 
 def test_an_answer_without_an_end_is_not_given_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "MOST_NEW_TOKENS", 3)
-    model = LocalModel(f"local:{write_tiny_llm(tmp_path, [' ', 'a', 'b', ' '])}")
-    assert model.complete(PROMPT, PATIENCE_S) == '{"description": ab '
+    model = LocalModel(f"local:{write_tiny_llm(tmp_path, ENDLESS)}")
+    assert model.complete(PROMPT, PATIENCE_S) == '{"description": "aba'
 
 
 def test_a_damaged_model_is_an_error_of_the_model(tmp_path: Path) -> None:
