@@ -20,8 +20,9 @@ TIE = 1e-6  # scores closer than this may swap places between two computations o
 class Cursor:
     """`scales` holds (scale, offset) of each axis; `ties` the slots shown whose score is `score`.
 
-    `rewrite` is what a language model made of the query: it would not say the same again. `queue` holds the
-    slots that are still to be shown of a list that was put in order as a whole.
+    `rewrite` is what a language model made of the query: it would not say the same again. `queue` holds
+    what is still to be shown of a list that was put in order as a whole: slots, and how many near-duplicates
+    each stands for.
     """
 
     fingerprint: str
@@ -31,7 +32,7 @@ class Cursor:
     ties: tuple[int, ...] = ()
     scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     rewrite: str | None = None
-    queue: tuple[int, ...] = ()
+    queue: tuple[tuple[int, int], ...] = ()
 
     def encode(self) -> str:
         fields = [self.fingerprint, self.slots, self.shown, self.score, self.ties, self.scales]
@@ -57,7 +58,7 @@ class Cursor:
                 tuple(int(slot) for slot in ties),
                 {str(name): (float(scale), float(offset)) for name, (scale, offset) in scales.items()},
                 None if rewrite is None else str(rewrite),
-                tuple(int(slot) for slot in queue),
+                tuple((int(slot), int(count)) for slot, count in queue),
             )
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidCursorError("this cursor is damaged: send it back exactly as it came") from error

@@ -10,6 +10,7 @@ from numpy import ndarray
 from indexer.fields import Count
 from indexer.filters import Filter
 from indexer.types import ImageId, ImageRow
+from rerank.diversity import COPY_BITS, COPY_COSINE
 from rerank.rephrase.types import Mode, Rewrite
 
 QUERY_TERM = "query"  # the name of the query's own contribution
@@ -54,6 +55,33 @@ Part = TextPart | ImagePart | IdPart | VectorPart
 
 
 @dataclass(frozen=True, slots=True)
+class Rerank:
+    """Sort the pool by its score and `weight` times an axis; without a weight, by the axis alone."""
+
+    axis: str
+    weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diversify:
+    """`mmr` trades score (1) against difference from what stands before (0). `vendi` chooses hits that are
+    good and different as a set. Pictures are compared by embedding, or by equality of weighted `fields`.
+    """
+
+    method: Literal["mmr", "vendi"] = "mmr"
+    trade: float = 0.5
+    fields: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Deduplicate:
+    """Leave out what equals a better placed picture by embedding or by perceptual hash."""
+
+    cosine: float = COPY_COSINE
+    bits: int = COPY_BITS
+
+
+@dataclass(frozen=True, slots=True)
 class SearchQuery:
     """Weighted parts, axis weights, a filter. At least one part or one axis."""
 
@@ -65,9 +93,17 @@ class SearchQuery:
     rephrase: Mode | None = None  # have the one text of the parts rephrased, and search for both
     min_score: float | None = None  # leave out hits that score less
     group_by: str | None = None  # one hit, the best, for each value of this field
+    rerank: Rerank | None = None
+    deduplicate: Deduplicate | None = None
+    diversify: Diversify | None = None
+    pool: int = 100  # hits that rerank, deduplicate and diversify see
     facets: tuple[str, ...] = ()  # fields to count over everything that passes the filter
     limit: int = 10
     cursor: str | None = None
+
+    @property
+    def has_second_stage(self) -> bool:
+        return (self.rerank, self.deduplicate, self.diversify) != (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +138,7 @@ class Hit:
     score: float | None
     contributions: Mapping[str, float]
     found_by: tuple[str, ...] = ()
+    duplicates: int = 0  # near-duplicates that were left out for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,4 +186,5 @@ class Answer:
     facets: Mapping[str, list[Count]] = field(default_factory=dict)
     rewritten: bool = False  # the order rests on a rewrite too; on every page of the answer
     rewrite: Rewrite | None = None  # what became of the wish to rephrase; on the first page
+    vendi: float | None = None  # of the hits on this page, where they were made diverse or deduplicated
     warnings: tuple[str, ...] = ()

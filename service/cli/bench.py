@@ -13,6 +13,10 @@ from indexer.images import Limits
 from rerank.retrieval import Recall
 from service.bench.contenders import CONTENDERS, fill
 from service.bench.ingest import throughput, without_svg
+from service.bench.levels import RememberedTexts, levelled, levelled_texts
+from service.bench.match import TRIALS, measure
+from service.bench.match_plot import plot_reliability
+from service.bench.match_trial import Material, cost
 from service.bench.rank import measure_rank
 from service.bench.record import circumstances, write
 from service.bench.rest import measure_rest
@@ -182,6 +186,45 @@ def rank(
         OUT.print(f"{name:>14} {value:9.2f} ms")
 
 
+@app.command()
+def match(
+    folder: Folder = None,
+    model: ModelName = "builtin",
+    sizes: Annotated[
+        list[int] | None, typer.Option("--size", min=100, help="Pictures in a collection.")
+    ] = None,
+    samples: Samples = Path(".cache/samples"),
+    out: Out = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Is it known when nothing matches? Against a flat threshold; needs the extra `bench`."""
+    source = folder or find_samples(samples).folder
+    encoder = load_encoder(model)
+    captioned = encode_captioned(source, encoder, Limits.from_memory(), lambda n: ERR.print(n, end="\r"))
+    known = [n for n, captions in enumerate(captioned.captions) if "en" in captions]
+    vectors_ND = captioned.vectors_ND[known]
+    texts = [captioned.captions[n]["en"] for n in known]
+    encode = RememberedTexts(encoder.encode_texts)
+    measured = []
+    for name, of_pictures, of_texts in (
+        ("as it is", vectors_ND, encode),
+        ("simulated levels and hubs", levelled(vectors_ND), levelled_texts(encode)),
+    ):
+        material = Material.of(of_pictures, texts, of_texts)
+        measured += [
+            {"encoder": name} | measure(material, of_texts, size, ERR.print) for size in sizes or list(TRIALS)
+        ]
+    plain = Material.of(vectors_ND, texts, encode)
+    costs = [asdict(cost(plain, encoder.encode_texts, captioned=captioned)) for captioned in (True, False)]
+    document = circumstances(model=encoder.model_id, data=source.name, measured=measured, cost=costs)
+    write(out / "match.json", document)
+    plot_reliability(out.parent / "match.png", [(f"{m['pictures']}, {m['encoder']}", m) for m in measured])
+    if as_json:
+        print_json(document)
+    else:
+        OUT.print(_match_table(measured))
+
+
 @app.command("all")
 def run_all(samples: Samples = Path(".cache/samples"), out: Out = RESULTS) -> None:
     """Every benchmark, one after the other."""
@@ -204,6 +247,16 @@ def _recall_table(rows: dict[str, Recall]) -> Table:
     for code, row in rows.items():
         shares = [f"{share:.1f}" for share in (row.at_1, row.at_5, row.at_10)]
         table.add_row(code, str(row.queries), *shares, f"{row.median_rank:g}")
+    return table
+
+
+def _match_table(measured: list[dict[str, Any]]) -> Table:
+    figures = ("auroc_shown", "auroc_held", "ece_shown", "ece_held", "brier_shown")
+    table = Table("encoder", "pictures", "rule", *figures, box=None)
+    for row in measured:
+        for name, rule in row["rules"].items():
+            values = [f"{rule[figure]['value']:.3f}" for figure in figures]
+            table.add_row(row["encoder"], str(row["pictures"]), name, *values)
     return table
 
 

@@ -1,0 +1,123 @@
+"""The match model of the newest view: learned in the background, kept on disk, learned anew after growth."""
+
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from indexer.errors import CorruptStoreError, KallosError
+from indexer.protocols import Encoder
+from indexer.view import View
+from rerank.match import MatchModel
+from rerank.match_file import load_model, save_model
+from rerank.match_fit import FEWEST_PICTURES, learn
+from rerank.moments import DRIFT, MomentsCache
+
+LOG = logging.getLogger("kallos.match")
+NICENESS = 10
+SEED = 0  # of the pseudo-queries: one collection gives one model
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A model, and the collection that taught it."""
+
+    model: MatchModel
+    slots: int
+    images: int
+
+    def fits(self, view: View) -> bool:
+        change = abs(view.slots - self.slots) + abs(view.images - self.images)
+        return change <= DRIFT * max(self.images, 1)
+
+
+class MatchCache:
+    """Hands out the model that there is, and never makes a search wait for a better one.
+
+    Thread-safe. One thread learns at a time; `close` waits for it.
+    """
+
+    def __init__(self, encoder: Encoder, moments: MomentsCache, path: Path | None = None) -> None:
+        """With `path` the model is kept there, and the next process begins with it."""
+        self._encoder = encoder
+        self._moments = moments
+        self._path = path
+        self._lock = threading.Lock()
+        self._learned: Learned | None = None
+        self._looked = path is None
+        self._thread: threading.Thread | None = None
+        self._failed: tuple[int, str] | None = None  # generation, reason
+        self._closed = False
+
+    def of(self, view: View) -> MatchModel | str:
+        """The model for `view`, perhaps one that is being replaced; or why there is none yet. At once."""
+        if view.images < FEWEST_PICTURES:
+            return f"{view.images} pictures: {FEWEST_PICTURES} are needed to learn from"
+        with self._lock:
+            if not self._looked:
+                self._learned = self._load()
+                self._looked = True
+            if self._learned is None or not self._learned.fits(view):
+                self._start(view)
+            if self._learned is not None:
+                return self._learned.model
+            if self._failed is not None and self._failed[0] == view.generation:
+                return f"it could not be learned: {self._failed[1]}"
+            return "it is being learned"
+
+    def wait(self, view: View) -> MatchModel | str:
+        """As `of`, after the learning that is under way."""
+        self.of(view)
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+        return self.of(view)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _start(self, view: View) -> None:
+        """Called with the lock held."""
+        failed_here = self._failed is not None and self._failed[0] == view.generation
+        if self._closed or failed_here or (self._thread is not None and self._thread.is_alive()):
+            return
+        self._thread = threading.Thread(target=self._learn, args=(view,), name="match", daemon=True)
+        self._thread.start()
+
+    def _learn(self, view: View) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        try:
+            model = learn(
+                view, self._encoder.encode_texts, self._moments.of(view), np.random.default_rng(SEED)
+            )
+        except KallosError as error:
+            LOG.warning("cannot learn when nothing matches: %s", error)
+            with self._lock:
+                self._failed = (view.generation, str(error))
+            return
+        learned = Learned(model, view.slots, view.images)
+        if self._path is not None:
+            about = {"model_id": self._encoder.model_id, "slots": view.slots, "images": view.images}
+            save_model(self._path, model, about)
+        with self._lock:
+            self._learned = learned
+
+    def _load(self) -> Learned | None:
+        if self._path is None or not self._path.exists():
+            return None
+        try:
+            model, about = load_model(self._path)
+        except CorruptStoreError as error:
+            LOG.warning("%s; it is made anew", error)
+            return None
+        if about["model_id"] != self._encoder.model_id:
+            return None
+        return Learned(model, int(about["slots"]), int(about["images"]))

@@ -1,0 +1,66 @@
+"""When a model is learned, kept, and learned anew."""
+
+from pathlib import Path
+
+import numpy as np
+
+from rerank.match import MatchModel
+from rerank.match_cache import MatchCache
+from rerank.match_file import load_model
+from rerank.moments import MomentsCache
+from tests.support.concepts import ConceptEncoder, add_things, collection_of
+
+
+def cache_of(path: Path | None = None) -> MatchCache:
+    return MatchCache(ConceptEncoder(), MomentsCache(), path)
+
+
+def test_the_first_search_is_not_kept_waiting_and_later_ones_have_a_model(tmp_path: Path) -> None:
+    view = collection_of(tmp_path, range(120)).view()
+    cache = cache_of()
+    assert cache.of(view) == "it is being learned"
+    model = cache.wait(view)
+    assert isinstance(model, MatchModel)
+    assert cache.of(view) is model
+    cache.close()
+
+
+def test_a_small_collection_has_a_reason(tmp_path: Path) -> None:
+    view = collection_of(tmp_path, range(20)).view()
+    assert cache_of().of(view) == "20 pictures: 50 are needed to learn from"
+
+
+def test_growth_is_learned_from_while_the_old_model_serves(tmp_path: Path) -> None:
+    collection = collection_of(tmp_path, range(100))
+    cache = cache_of()
+    first = cache.wait(collection.view())
+    add_things(collection, range(100, 102))
+    assert cache.of(collection.view()) is first  # two of a hundred are within the drift
+    add_things(collection, range(102, 140))
+    assert cache.of(collection.view()) is first
+    second = cache.wait(collection.view())
+    assert isinstance(second, MatchModel)
+    assert second is not first
+    assert second.learned_from > 100
+    cache.close()
+
+
+def test_the_next_process_begins_with_what_was_learned(tmp_path: Path) -> None:
+    view = collection_of(tmp_path / "data", range(120)).view()
+    path = tmp_path / "match.safetensors"
+    learned = cache_of(path).wait(view)
+    assert isinstance(learned, MatchModel)
+    found = cache_of(path).of(view)
+    assert isinstance(found, MatchModel)
+    assert np.array_equal(found.bank.vectors_BD, learned.bank.vectors_BD)
+
+
+def test_a_broken_file_is_made_anew(tmp_path: Path) -> None:
+    view = collection_of(tmp_path / "data", range(120)).view()
+    path = tmp_path / "match.safetensors"
+    path.write_bytes(b"nonsense")
+    cache = cache_of(path)
+    assert cache.of(view) == "it is being learned"
+    assert isinstance(cache.wait(view), MatchModel)
+    load_model(path)
+    cache.close()
