@@ -2,8 +2,8 @@
 
     score(x) = q·x + Σ_a s_a (v_a·x - μ_a) = (q + Σ_a s_a v_a)·x - Σ_a s_a μ_a
 
-One inner product over the whole collection, whatever the mix: see `rerank.terms`. An axis over a stored field
-is not linear in x: a search that weighs one scores every eligible picture.
+One inner product over the whole collection, whatever the mix: see `rerank.terms`. An axis that is not linear
+in x makes every eligible picture be scored. What is asked of the hits as a set comes second: `rerank.shortlist`.
 
 Dimension key   N eligible pictures, K hits, D embedding
 """
@@ -13,20 +13,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 from numpy import ndarray
 
 from indexer.bitmap import Bitmap
 from indexer.errors import InvalidQueryError
-from indexer.view import Matches, View
+from indexer.view import View
 from rerank.clock import Clock
-from rerank.cursor import fingerprint
+from rerank.cursor import Cursor, fingerprint
 from rerank.monitor import RecallMonitor, Sample
 from rerank.page import Page, Scored, best
 from rerank.query import QueryEncoder, Question, rephrasable, rephrased
 from rerank.rephrase.rephraser import Rephraser
 from rerank.rephrase.types import Rewrite
 from rerank.scope import Scope, named
+from rerank.shortlist import shortlist, vendi_of
 from rerank.terms import Taste, Term, combined, scales, warnings
 from rerank.types import QUERY_TERM, REWRITE_TERM, Answer, CandidateMode, Hit, SearchQuery
 
@@ -41,6 +42,25 @@ class Found:
     scored: Scored
     mode: CandidateMode
     candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What is added up for a score: the query's vectors, and axes."""
+
+    question: Question
+    terms: Sequence[Term]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Hits of one page, and how they came about."""
+
+    hits: list[Hit]
+    following: Cursor | None
+    mode: CandidateMode
+    candidates: int
+    vendi: float | None = None
 
 
 class Searcher:
@@ -76,24 +96,22 @@ class Searcher:
         terms = self._taste.terms(query.axes, question, view, scope.cursor.scales)
         allow = self._taste.within(query.percentiles, view, scope.eligible(query.filter))
         clock.lap("filter")
-        page = Page(scope.cursor, query.limit)
         find = self._finder(query, terms, view, allow)
-        found = _shortlist(query, view, page.wanted, partial(find, question))
+        present = self._arranged if query.has_second_stage else self._paged
+        shown = present(query, scope, Sums(question, terms), partial(find, question))
         clock.lap("search")
-        deepest = None if found.mode == "exact" else DEEPEST
-        shown, following = page.cut(found.scored, scales(terms), deepest=deepest)
-        hits = self._explained(view, question, terms, shown)
+        hits = shown.hits
         if rewrite is not None and rewrite.text is not None:
             alone = self._queries.ask(rephrased(query.parts, rewrite.text), view)
             hits = _credited(
                 hits, {QUERY_TERM: find(asked, query.limit), REWRITE_TERM: find(alone, query.limit)}
             )
-        clock.lap("fetch")
+            clock.lap("credit")
         return Answer(
             hits=hits,
-            cursor=None if following is None else following.encode(),
-            mode=found.mode,
-            candidates=found.candidates,
+            cursor=None if shown.following is None else shown.following.encode(),
+            mode=shown.mode,
+            candidates=shown.candidates,
             generation=view.generation,
             images=view.images,
             model_id=self._queries.model_id,
@@ -101,6 +119,7 @@ class Searcher:
             facets={name: view.counts(name, allow)[:MOST_COUNTS] for name in query.facets},
             rewritten=text is not None,
             rewrite=rewrite,
+            vendi=shown.vendi,
             warnings=warnings(terms),
         )
 
@@ -114,6 +133,62 @@ class Searcher:
             return Rewrite(query.rephrase, "original", "not_needed", None, reason, 0.0, None)
         return self._rephraser.rephrase(text.text, query.rephrase)
 
+    def _paged(self, query: SearchQuery, scope: Scope, sums: Sums, find: Callable[[int], Found]) -> Shown:
+        """A page of all there is, in the order of the scores."""
+        page = Page(scope.cursor, query.limit)
+        found = _kept(query, scope.view, page.wanted, find)
+        deepest = None if found.mode == "exact" else DEEPEST
+        cut, following = page.cut(found.scored, scales(sums.terms), deepest=deepest)
+        hits = self._explained(scope.view, sums, cut)
+        return Shown(hits, following, found.mode, found.candidates)
+
+    def _arranged(self, query: SearchQuery, scope: Scope, sums: Sums, find: Callable[[int], Found]) -> Shown:
+        """A page of the pool, which the first page puts in order as a whole."""
+        view, pool = scope.view, max(query.pool, query.limit)
+        sums = self._with_rerank(query, scope, sums)
+        queue = list(scope.cursor.queue)
+        if query.cursor is None:
+            found = _kept(query, view, pool, find)
+            slots_N, score_N = self._scored(view, sums, found.scored.slots_K)
+            arranged = shortlist(view, slots_N, score_N, query.deduplicate, query.diversify)
+            queue = list(zip(arranged.slots_K.tolist(), arranged.count_K.tolist(), strict=True))
+        page, rest = queue[: query.limit], tuple(queue[query.limit :])
+        slots_K = np.array([slot for slot, _ in page], np.int64)
+        hits = self._explained(view, sums, Scored(self._totals(view, sums, slots_K), slots_K))
+        count = dict(page)
+        hits = [replace(hit, duplicates=count[hit.image.slot] - 1) for hit in hits]
+        following = replace(scope.cursor, scales=scales(sums.terms), queue=rest) if rest else None
+        return Shown(hits, following, "top_k", pool, self._vendi(query, view, hits))
+
+    def _with_rerank(self, query: SearchQuery, scope: Scope, sums: Sums) -> Sums:
+        """With the axis that the pool is sorted by: beside what there is, or in its place."""
+        if query.rerank is None:
+            return sums
+        name, weight = query.rerank.axis, query.rerank.weight
+        if name in query.axes:
+            raise InvalidQueryError(f"axis {name!r} is weighed in the search already: leave it out of rerank")
+        unit = None if weight is None else sums.question
+        fixed = scope.cursor.scales
+        (term,) = self._taste.terms({name: 1.0 if weight is None else weight}, unit, scope.view, fixed)
+        if weight is None:
+            return Sums(replace(sums.question, shares={}), [term])
+        return Sums(sums.question, [*sums.terms, term])
+
+    def _scored(
+        self, view: View, sums: Sums, slots_N: Int64[ndarray, " n"]
+    ) -> tuple[Int64[ndarray, " n"], ndarray]:
+        """`slots_N` by falling score; ties keep their order."""
+        score_N = self._totals(view, sums, slots_N)
+        order_N = np.argsort(-score_N, kind="stable")
+        return slots_N[order_N], score_N[order_N]
+
+    def _vendi(self, query: SearchQuery, view: View, hits: list[Hit]) -> float | None:
+        if query.diversify is None and query.deduplicate is None:
+            return None
+        rows = [hit.image for hit in hits]
+        fields = {} if query.diversify is None else query.diversify.fields
+        return vendi_of(view.vectors_at([row.slot for row in rows]), rows, fields)
+
     def _finder(
         self, query: SearchQuery, terms: Sequence[Term], view: View, allow: Bitmap
     ) -> Callable[[Question, int], Found]:
@@ -123,7 +198,7 @@ class Searcher:
             allow = view.without(allow, without)
 
             def scan(question: Question, k: int) -> Found:
-                everything = self._score_all(view, question, terms, allow)
+                everything = self._score_all(view, Sums(question, terms), allow)
                 return Found(best(everything, k), "exact", len(everything.slots_K))
 
             return scan
@@ -131,56 +206,49 @@ class Searcher:
         def find(question: Question, k: int) -> Found:
             direction_D, offset = combined(question.direction_D, terms)
             matches = view.search(direction_D, k, allow=allow, without=without, recall=query.recall)
-            self._measure(view, direction_D, allow, without, query.recall, matches)
-            scored = Scored(matches.scores_K - offset, matches.slots_K)
-            return Found(scored, matches.mode, matches.candidates)
+            if self._monitor is not None and matches.mode == "top_k":
+                sample = Sample(view, direction_D, allow, without, query.recall, matches.slots_K)
+                self._monitor.offer(sample)
+            return Found(Scored(matches.scores_K - offset, matches.slots_K), matches.mode, matches.candidates)
 
         return find
 
-    def _score_all(self, view: View, question: Question, terms: Sequence[Term], allow: Bitmap) -> Scored:
+    def _score_all(self, view: View, sums: Sums, allow: Bitmap) -> Scored:
         """Every eligible picture; one without a value is neither raised nor lowered by the axis."""
-        total = self._taste.total(terms, view, allow)
+        total = self._taste.total(sums.terms, view, allow)
         score_N = np.nan_to_num(total.scores_K, nan=0.0)
-        if not question.is_empty:
-            score_N += view.matrix.project(question.direction_D, allow.rows())
+        if not sums.question.is_empty:
+            score_N += view.matrix.project(sums.question.direction_D, allow.rows())
         return Scored(score_N, total.slots_K)
 
-    def _explained(self, view: View, question: Question, terms: Sequence[Term], found: Scored) -> list[Hit]:
+    def _shares(self, view: View, sums: Sums, slots_K: Int64[ndarray, " k"]) -> dict[str, ndarray]:
+        """What each term gives the score of each picture; a missing value gives nothing."""
+        vectors_KD = view.vectors_at(slots_K)
+        shares = {name: vectors_KD @ share_D for name, share_D in sums.question.shares.items()}
+        shares |= self._taste.shares(sums.terms, view, slots_K)
+        return {name: np.nan_to_num(share_K, nan=0.0) for name, share_K in shares.items()}
+
+    def _totals(self, view: View, sums: Sums, slots_K: Int64[ndarray, " k"]) -> ndarray:
+        return np.sum([np.zeros(len(slots_K)), *self._shares(view, sums, slots_K).values()], axis=0)
+
+    def _explained(self, view: View, sums: Sums, found: Scored) -> list[Hit]:
         """Hits with the share of each term in their score."""
         rows = view.rows_at(found.slots_K)
-        slots_K = np.array([row.slot for row in rows], np.int64)
         score_at = dict(zip(found.slots_K.tolist(), found.scores_K.tolist(), strict=True))
-        vectors_KD = view.vectors_at(slots_K)
-        shares: dict[str, ndarray] = {name: vectors_KD @ share_D for name, share_D in question.shares.items()}
-        shares |= self._taste.shares(terms, view, slots_K)
+        shares = self._shares(view, sums, np.array([row.slot for row in rows], np.int64))
         return [
-            Hit(
-                row,
-                score_at[row.slot],
-                {name: float(np.nan_to_num(share_K[i], nan=0.0)) for name, share_K in shares.items()},
-            )
+            Hit(row, score_at[row.slot], {name: float(share_K[i]) for name, share_K in shares.items()})
             for i, row in enumerate(rows)
         ]
-
-    def _measure(
-        self,
-        view: View,
-        direction_D: Float32[ndarray, " d"],
-        allow: Bitmap,
-        without: list[int],
-        recall: float,
-        matches: Matches,
-    ) -> None:
-        """Offer an approximate answer to whoever measures how good those are."""
-        if self._monitor is not None and matches.mode == "top_k":
-            self._monitor.offer(Sample(view, direction_D, allow, without, recall, matches.slots_K))
 
 
 def _fingerprint(query: SearchQuery, asked: Question) -> str:
     """Of all that must not change between two pages."""
     values = (sorted(query.axes.items()), query.filter, sorted(query.percentiles.items()), query.recall)
-    also = (query.min_score, query.group_by, query.rephrase)
-    return fingerprint("search", asked.direction_D.tobytes(), *values, *also)
+    stages = (query.rephrase, query.rerank, query.deduplicate, query.diversify, query.pool)
+    return fingerprint(
+        "search", asked.direction_D.tobytes(), *values, query.min_score, query.group_by, *stages
+    )
 
 
 def _credited(hits: list[Hit], alone: Mapping[str, Found]) -> list[Hit]:
@@ -192,7 +260,7 @@ def _credited(hits: list[Hit], alone: Mapping[str, Found]) -> list[Hit]:
     ]
 
 
-def _shortlist(query: SearchQuery, view: View, wanted: int, find: Callable[[int], Found]) -> Found:
+def _kept(query: SearchQuery, view: View, wanted: int, find: Callable[[int], Found]) -> Found:
     """The `wanted` best that the query keeps, or all there are: groups and a threshold take some away."""
     ask = wanted
     while True:
@@ -204,11 +272,11 @@ def _shortlist(query: SearchQuery, view: View, wanted: int, find: Callable[[int]
         if query.group_by is not None:
             kept = _part(kept, _first_of_each(view.keys(query.group_by, kept.slots_K)))
         if ended or len(kept.slots_K) >= wanted:
-            return Found(kept, found.mode, found.candidates)
+            return Found(_part(kept, slice(wanted)), found.mode, found.candidates)
         ask *= 4
 
 
-def _part(scored: Scored, keep_K: ndarray) -> Scored:
+def _part(scored: Scored, keep_K: ndarray | slice) -> Scored:
     return Scored(scored.scores_K[keep_K], scored.slots_K[keep_K])
 
 

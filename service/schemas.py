@@ -13,14 +13,18 @@ from pydantic.config import JsonDict
 from indexer.errors import InvalidInputError, InvalidQueryError
 from indexer.filters import field_name, parse_filter
 from indexer.types import ImageId, ImageRow
+from rerank.diversity import COPY_BITS, COPY_COSINE
 from rerank.rephrase.types import Mode, Outcome, Rewrite, Variant
 from rerank.types import (
     Answer,
+    Deduplicate,
+    Diversify,
     Hit,
     IdPart,
     ImagePart,
     Part,
     RankQuery,
+    Rerank,
     SearchQuery,
     TextPart,
     VectorPart,
@@ -81,12 +85,37 @@ Bands = Annotated[
 Query = Annotated[str, Field(max_length=10_000)] | Annotated[list[QueryPart], Field(max_length=64)] | None
 
 
+class RerankBody(Body):
+    """Sort the pool by its score and `weight` times an axis; without a weight, by the axis alone."""
+
+    axis: Name
+    weight: Number | None = None
+
+
+class DiversifyBody(Body):
+    """`mmr`: `trade` 1 is the plain order, 0 only difference. `vendi`: good and different as a set.
+
+    Pictures are compared by embedding, or by equality of metadata `fields` with weights.
+    """
+
+    method: Literal["mmr", "vendi"] = "mmr"
+    trade: Annotated[float, Field(ge=0, le=1)] = 0.5
+    fields: Annotated[dict[FieldName, Annotated[float, Field(gt=0, le=1000)]], Field(max_length=8)] = {}
+
+
+class DeduplicateBody(Body):
+    """Leave out what equals a better placed picture: by cosine, or in all but `bits` of a perceptual hash."""
+
+    cosine: Annotated[float, Field(ge=0, le=1)] = COPY_COSINE
+    bits: Annotated[int, Field(ge=0, le=32)] = COPY_BITS
+
+
 class SearchRequest(Body):
     """What to look for, how to weigh it, what to leave out.
 
     `percentiles` keeps pictures between two percentiles of the collection on an axis: [90, 100] is the top
-    tenth.
-    `min_score` leaves out hits below it, `group_by` keeps the best hit of each value of a field, and `facets`
+    tenth. `rephrase` has a language model say the query in more words, and searches for both. `rerank`,
+    `deduplicate` and `diversify` work on the best `pool` hits as a set. `min_score` leaves out hits below it, `group_by` keeps the best hit of each value of a field, and `facets`
     counts the values of fields over everything that passes the filter, whatever the query.
     """
 
@@ -95,6 +124,7 @@ class SearchRequest(Body):
             "examples": [
                 {"query": "red bicycle", "axes": {"aesthetics": 1.5}, "limit": 10},
                 {"query": [{"text": "a bird"}, {"id": 1, "weight": -0.3}], "filter": EXAMPLE_FILTER},
+                {"query": "a bird", "diversify": {"method": "vendi"}, "deduplicate": True},
             ]
         }
     )
@@ -107,6 +137,10 @@ class SearchRequest(Body):
     recall: Annotated[float, Field(gt=0, le=1)] | Literal["exact"] = 0.95
     min_score: Number | None = None
     group_by: FieldName | None = None
+    rerank: RerankBody | None = None
+    deduplicate: bool | DeduplicateBody = False
+    diversify: DiversifyBody | None = None
+    pool: Annotated[int, Field(ge=10, le=500)] = 100
     facets: Annotated[list[FieldName], Field(max_length=16)] = []
     limit: Limit = 10
     cursor: Annotated[str, Field(max_length=20_000)] | None = None
@@ -121,6 +155,10 @@ class SearchRequest(Body):
             recall=1.0 if self.recall == "exact" else self.recall,
             min_score=self.min_score,
             group_by=None if self.group_by is None else field_name(self.group_by),
+            rerank=None if self.rerank is None else Rerank(self.rerank.axis, self.rerank.weight),
+            deduplicate=_deduplicate(self.deduplicate),
+            diversify=None if self.diversify is None else _diversify(self.diversify),
+            pool=self.pool,
             facets=tuple(field_name(name) for name in self.facets),
             limit=self.limit,
             cursor=self.cursor,
@@ -172,6 +210,7 @@ class HitBody(BaseModel):
     score: float | None
     contributions: dict[str, float]
     found_by: list[str]
+    duplicates: int
     metadata: dict[str, Any]
 
     @classmethod
@@ -182,6 +221,7 @@ class HitBody(BaseModel):
             score=hit.score,
             contributions=dict(hit.contributions),
             found_by=list(hit.found_by),
+            duplicates=hit.duplicates,
             metadata=metadata_of(hit.image),
         )
 
@@ -241,6 +281,7 @@ class SearchAnswer(BaseModel):
     rewritten: bool
     rewrite: RewriteBody | None
     match_probability: float | None = None
+    vendi: float | None
     facets: dict[str, list[CountBody]]
     warnings: list[str]
     timings_ms: dict[str, float]
@@ -255,6 +296,7 @@ class SearchAnswer(BaseModel):
             model=answer.model_id,
             rewritten=answer.rewritten,
             rewrite=None if answer.rewrite is None else RewriteBody.of(answer.rewrite),
+            vendi=answer.vendi,
             facets={
                 name: [CountBody(value=one.value, count=one.count) for one in counts]
                 for name, counts in answer.facets.items()
@@ -308,6 +350,16 @@ def metadata_of(row: ImageRow) -> dict[str, Any]:
         "size": row.size,
         "taken_at": None if row.taken_at is None else iso(row.taken_at),
     }
+
+
+def _deduplicate(wish: bool | DeduplicateBody) -> Deduplicate | None:
+    if isinstance(wish, DeduplicateBody):
+        return Deduplicate(wish.cosine, wish.bits)
+    return Deduplicate() if wish else None
+
+
+def _diversify(wish: DiversifyBody) -> Diversify:
+    return Diversify(wish.method, wish.trade, {field_name(name): w for name, w in wish.fields.items()})
 
 
 def _parts(query: Query) -> tuple[Part, ...]:
