@@ -23,7 +23,7 @@ from rerank.worth import FOLDS, SEED, figures_of_labels, in_words, known_or_none
 MANY_LABELS = 100  # from here on a tenth is enough to choose a penalty by, and another to measure on
 FEW_PAIRS = 10  # below it nothing can be held out to choose a penalty by
 FEW_PAIRS_PENALTY = 1e-2  # about the middle of those that more pairs choose
-MOST_TO_CHOOSE = 500  # pairs that the penalty is chosen on
+MOST_TO_CHOOSE = 300  # pairs that the penalty is chosen on; 30 fits of them take about a second
 
 
 def teach_by_labels(name: str, labels: Sequence[Label], collection: Collection, encoder: Encoder) -> Axis:
