@@ -251,6 +251,7 @@ def test_everything_about_an_axis_is_stored_and_versions_stay(stand: Stand) -> N
     assert same == replace(taught, direction_D=None, used_U=None)
     assert stand.axes.used(found).tolist() == taught.used_U.tolist()  # type: ignore[union-attr]
     assert [axis.version for axis in stand.axes.versions("kept")] == [1, 2]
+    assert [axis.version for axis in stand.axes.list() if axis.name == "kept"] == [2]
     top = stand.engine.rank(RankQuery("kept@1", limit=3)).hits
     assert taught.direction_D is not None
     assert top[0].image.id == stand.ids[int(np.argmax(stand.stored_ND @ taught.direction_D))]
