@@ -20,7 +20,8 @@ SELECT = "SELECT name, version, kind, method, model_id, vector, card, params, cr
 NEWEST = f"{SELECT} WHERE collection = ? AND name = ? ORDER BY version DESC LIMIT 1"
 VERSION = f"{SELECT} WHERE collection = ? AND name = ? AND version = ?"
 VERSIONS = f"{SELECT} WHERE collection = ? AND name = ? ORDER BY version"
-ALL = f"{SELECT} WHERE collection = ? ORDER BY name, version"
+NEWEST_NUMBER = "SELECT max(version) FROM axis WHERE collection = a.collection AND name = a.name"
+NEWEST_OF_ALL = f"{SELECT} AS a WHERE collection = ? AND version = ({NEWEST_NUMBER}) ORDER BY name"
 USED = "SELECT used FROM axis WHERE collection = ? AND name = ? AND version = ?"
 
 
@@ -147,9 +148,8 @@ class AxisStore:
     def list(self) -> list[Axis]:
         """The newest version of every axis, by name."""
         with self._database.read() as connection:
-            rows = connection.execute(ALL, (self._collection,)).fetchall()
-        newest = {axis.name: axis for axis in map(_axis, rows)}  # later versions replace earlier ones
-        return list(newest.values())
+            rows = connection.execute(NEWEST_OF_ALL, (self._collection,)).fetchall()
+        return [_axis(row) for row in rows]
 
     def delete(self, name: str) -> None:
         """Forget every version of `name`, or of `name@3` that one."""

@@ -75,6 +75,7 @@ def _shipped_or_prompted(name: str, encoder: Encoder) -> Axis:
             trust="weak" if name == "age" else "measured",
             card=shipped.card,
             inputs={},
+            sign="as it was fitted, offline",
         )
     return prompt_axis(name, *PROMPTS[name], encoder=encoder)
 

@@ -3,7 +3,8 @@
     score(x) = q·x + Σ_a s_a (v_a·x - μ_a) = (q + Σ_a s_a v_a)·x - Σ_a s_a μ_a
 
 One inner product over the whole collection, whatever the mix: see `rerank.terms`. An axis that is not linear
-in x makes every eligible picture be scored. What is asked of the hits as a set comes second: `rerank.shortlist`.
+in x makes every eligible picture be scored. What is asked of the hits as a set comes second:
+`rerank.shortlist`.
 
 Dimension key   N eligible pictures, K hits, D embedding
 """

@@ -23,7 +23,7 @@ from rerank.worth import FOLDS, SEED, figures_of_labels, in_words, known_or_none
 MANY_LABELS = 100  # from here on a tenth is enough to choose a penalty by, and another to measure on
 FEW_PAIRS = 10  # below it nothing can be held out to choose a penalty by
 FEW_PAIRS_PENALTY = 1e-2  # about the middle of those that more pairs choose
-MOST_TO_CHOOSE = 500  # pairs that the penalty is chosen on
+MOST_TO_CHOOSE = 300  # pairs that the penalty is chosen on; 30 fits of them take about a second
 
 
 def teach_by_labels(name: str, labels: Sequence[Label], collection: Collection, encoder: Encoder) -> Axis:
@@ -37,8 +37,7 @@ def teach_by_labels(name: str, labels: Sequence[Label], collection: Collection, 
     labels = distinct_labels(labels)
     pictures = Pictures.of([label.id for label in labels], collection)
     label_N = np.array([label.value for label in labels])
-    # Copies of one picture belong together, whatever they are called.
-    group_N = np.array([lab.group or row.sha256 for lab, row in zip(labels, pictures.rows, strict=True)])
+    group_N = _belonging(labels, pictures)
     split = _split(label_N, group_N)
     if split is None:
         std_D = unit_rows(collection.view().sample(SAMPLE)).std(axis=0)
@@ -70,6 +69,14 @@ def teach_by_labels(name: str, labels: Sequence[Label], collection: Collection, 
         figures=figures,
         used_U=used.marks(),
     )
+
+
+def _belonging(labels: Sequence[Label], pictures: Pictures) -> ndarray:
+    """Equal for pictures of one group, and for copies of one picture, whatever groups those are in."""
+    copies = [row.sha256 for row in pictures.rows]
+    groups = [f"group {lab.group}" if lab.group else copy for lab, copy in zip(labels, copies, strict=True)]
+    place = np.unique([*groups, *copies], return_inverse=True)[1]
+    return _islands(place[: len(labels)], place[len(labels) :])
 
 
 def _split(label_N: ndarray, group_N: ndarray) -> Split | None:
@@ -190,9 +197,9 @@ def _folds(group_P: ndarray) -> ndarray:
     return fold_groups(group_P, folds, np.random.default_rng(SEED))
 
 
-def _islands(more_P: ndarray, less_P: ndarray) -> ndarray:
-    """For each pair a number, equal for pairs that a chain of common pictures connects."""
-    root = {int(i): int(i) for i in np.concatenate([more_P, less_P])}
+def _islands(one_P: ndarray, other_P: ndarray) -> ndarray:
+    """For each pair a number, equal for pairs that a chain of common members connects."""
+    root = {int(i): int(i) for i in np.concatenate([one_P, other_P])}
 
     def find(i: int) -> int:
         while root[i] != i:
@@ -200,6 +207,6 @@ def _islands(more_P: ndarray, less_P: ndarray) -> ndarray:
             i = root[i]
         return i
 
-    for more, less in zip(more_P.tolist(), less_P.tolist(), strict=True):
-        root[find(more)] = find(less)
-    return np.array([find(i) for i in more_P.tolist()])
+    for one, other in zip(one_P.tolist(), other_P.tolist(), strict=True):
+        root[find(one)] = find(other)
+    return np.array([find(i) for i in one_P.tolist()])

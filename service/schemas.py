@@ -115,8 +115,9 @@ class SearchRequest(Body):
 
     `percentiles` keeps pictures between two percentiles of the collection on an axis: [90, 100] is the top
     tenth. `rephrase` has a language model say the query in more words, and searches for both. `rerank`,
-    `deduplicate` and `diversify` work on the best `pool` hits as a set. `min_score` leaves out hits below it, `group_by` keeps the best hit of each value of a field, and `facets`
-    counts the values of fields over everything that passes the filter, whatever the query.
+    `deduplicate` and `diversify` work on the best `pool` hits as a set. `min_score` leaves out hits below
+    it, `group_by` keeps the best hit of each value of a field, and `facets` counts the values of fields
+    over everything that passes the filter, whatever the query.
     """
 
     model_config = ConfigDict(

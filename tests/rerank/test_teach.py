@@ -155,6 +155,19 @@ def test_groups_are_not_torn_apart(stand: Stand) -> None:
     assert len(sides) == 20
 
 
+def test_copies_of_a_picture_are_on_one_side_whatever_their_groups(tmp_path: Path) -> None:
+    vectors_ND, label_N = labelled(120, DIM)
+    collection = Collection.open(tmp_path, model_id="colours-1", dim=DIM)
+    copies = [replace(new_image(n), sha256=new_image(n // 2).sha256) for n in range(120)]
+    ids = collection.add(copies, vectors_ND)
+    labels = tuple(Label(i, float(y), f"g{n}") for n, (i, y) in enumerate(zip(ids, label_N, strict=True)))
+    axis = teach("copied", FromLabels(labels), collection, ColourEncoder())
+    assert axis.figures is not None
+    assert axis.used_U is not None
+    assert axis.figures.n_train + axis.figures.n_held_out == 120
+    assert axis.figures.n_train == 2 * len(axis.used_U)  # both copies of each
+
+
 def test_two_labels_are_enough_to_teach_and_too_few_to_measure(stand: Stand) -> None:
     axis = stand.teach(FromLabels(stand.labels(2)))
     assert axis.trust == "taught"
@@ -238,6 +251,7 @@ def test_everything_about_an_axis_is_stored_and_versions_stay(stand: Stand) -> N
     assert same == replace(taught, direction_D=None, used_U=None)
     assert stand.axes.used(found).tolist() == taught.used_U.tolist()  # type: ignore[union-attr]
     assert [axis.version for axis in stand.axes.versions("kept")] == [1, 2]
+    assert [axis.version for axis in stand.axes.list() if axis.name == "kept"] == [2]
     top = stand.engine.rank(RankQuery({"kept@1": 1.0}, limit=3)).hits
     assert taught.direction_D is not None
     assert top[0].image.id == stand.ids[int(np.argmax(stand.stored_ND @ taught.direction_D))]
