@@ -36,7 +36,7 @@ def of_table(kind: type[T], table: dict[str, Any], where: str) -> T:  # Any: wha
     return kind(**{name: _value(hints[name], value, f"{where}: {name}") for name, value in table.items()})
 
 
-def _value(kind: Any, value: Any, where: str) -> Any:  # Any: types and values of every key pass through
+def _value(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401  # types and values of every key pass through
     if is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(value, dict):
             raise InvalidInputError(f"{where} is {value!r}: expected a table")

@@ -1,8 +1,11 @@
 """How many different things there are among n, as a number from 1 (all alike) to n (nothing in common).
 
-    VS_q = exp H_q(λ),   H_1 = −Σ λ ln λ,   H_q = ln(Σ λ^q) / (1 − q),   H_∞ = −ln max λ,      λ: eigenvalues of K / n
+    VS_q = exp H_q(λ),   H_1 = −Σ λ ln λ,   H_q = ln(Σ λ^q) / (1 − q),   H_∞ = −ln max λ
 
-Reference: Friedman and Dieng, The Vendi Score (arXiv:2210.02410); orders q: Pasarkar and Dieng (arXiv:2310.12952).
+with λ the eigenvalues of K / n.
+
+Reference: Friedman and Dieng, The Vendi Score (arXiv:2210.02410); orders: Pasarkar and
+Dieng (arXiv:2310.12952).
 """
 
 import numpy as np
@@ -27,7 +30,10 @@ def vendi(kernel_NN: Float[ndarray, "n n"], order: float = 1.0) -> float:
     kernel_NN = np.asarray(kernel_NN, np.float64)
     if kernel_NN.ndim != 2 or not len(kernel_NN) or kernel_NN.shape[0] != kernel_NN.shape[1]:
         raise InvalidInputError(f"a kernel of shape {kernel_NN.shape}: expected a square one")
-    if np.abs(kernel_NN.diagonal() - 1).max() > TOLERANCE or np.abs(kernel_NN - kernel_NN.T).max() > TOLERANCE:
+    if (
+        np.abs(kernel_NN.diagonal() - 1).max() > TOLERANCE
+        or np.abs(kernel_NN - kernel_NN.T).max() > TOLERANCE
+    ):
         raise InvalidInputError("the kernel is not symmetric with ones on its diagonal")
     if not order >= 0:
         raise InvalidInputError(f"order is {order}: expected 0 or more")

@@ -1,10 +1,11 @@
 """The generator that comes with Kallos: words → 64 x 64 pixels on ONNX Runtime, without torch.
 
-    prompt ─► MiniLM ─► token states ─► U-Net ─► x̂_0 ─┐
-    seed ──► noise ───────────────────► x_t ◄── Euler ─┴─► latents ─► patch codec ─► pixels
+    prompt ─► MiniLM ─► tokens ─► U-Net ─► x̂_0 ──┐
+    seed ──► noise ─────────────► x_t ◄── Euler ─┴─► latents ─► codec ─► pixels
 
-The weights are those of the diffusers folder beside it; `rerank.generate.pipeline` runs the same folder on torch and
-makes the same pictures. What it can draw and how well: builtin_data/README.md. Recipe: `training.generator`.
+The weights are those of the diffusers folder beside it; `rerank.generate.pipeline` runs the same folder on
+torch and makes the same pictures. What it can draw and how well: builtin_data/README.md. Recipe:
+`training.generator`.
 
 Dimension key   B pictures, K H W latents, S side in pixels
 """
@@ -76,7 +77,11 @@ class BuiltinGenerator:
 
 
 def _clean(
-    session: Session, parts: GeneratorFolder, x_BKHW: Float32[ndarray, "b k h w"], t: float, known: Conditioning
+    session: Session,
+    parts: GeneratorFolder,
+    x_BKHW: Float32[ndarray, "b k h w"],
+    t: float,
+    known: Conditioning,
 ) -> Float32[ndarray, "b k h w"]:
     """x̂_0 of every row."""
     into, skip, out = preconditioning(t, parts.sigma_data)

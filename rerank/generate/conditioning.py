@@ -1,7 +1,7 @@
 """A prompt as the network reads it: the states of its tokens, and their mean.
 
-The sentence model is the builtin encoder's (MiniLM, frozen). Each row is brought to mean 0 and variance 1; places
-without a token are zero.
+The sentence model is the builtin encoder's (MiniLM, frozen). Each row is brought to mean 0 and variance 1;
+places without a token are zero.
 
 Dimension key   B prompts, L tokens, E width of the sentence model
 """

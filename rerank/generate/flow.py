@@ -2,8 +2,8 @@
 
     x_t = (1 − t) x_0 + t n,     n ~ N(0, 1),     dx/dt = n − x_0 = (x_t − x_0) / t
 
-The network F predicts the clean latents through EDM's preconditioning (Karras et al., arXiv:2206.00364, table 1),
-carried over to this interpolation: with σ the size of x_0 and V = (1 − t)² σ² + t²,
+The network F predicts the clean latents through EDM's preconditioning (Karras et al., arXiv:2206.00364,
+table 1), carried over to this interpolation: with σ the size of x_0 and V = (1 − t)² σ² + t²,
 
     x̂_0 = c_skip x_t + c_out F(c_in x_t, t),   c_in = 1/√V,   c_skip = (1 − t) σ² / V,   c_out = σ t / √V
 
@@ -11,8 +11,8 @@ so that F sees and predicts numbers of size 1 at every t, and predicting nothing
 
 Guidance (Ho and Salimans, arXiv:2207.12598): x̂_0 = x̂_0(∅) + w (x̂_0(text) − x̂_0(∅)).
 
-Departures: EDM's noise levels are σ = t / (1 − t) after scaling; time is sampled as a normal's sigmoid (SD 3), not as
-EDM's log-normal.
+Departures: EDM's noise level is t / (1 − t) here; time is sampled as a normal's sigmoid (SD 3), not as EDM's
+log-normal.
 
 Dimension key   B pictures, K H W latents, T steps
 """
@@ -35,7 +35,7 @@ def preconditioning(t: X, sigma_data: float) -> tuple[X, X, X]:
 
 
 def times(steps: int) -> Float32[ndarray, " t"]:
-    """steps + 1 times from 1 (noise) down to 0 (picture), evenly spaced."""
+    """Times from 1 (noise) down to 0 (picture), evenly spaced, one more than steps."""
     return np.linspace(1, 0, steps + 1, dtype=np.float32)
 
 
@@ -53,6 +53,8 @@ def euler(
     """x_0 of dx/dt = (x − x̂_0) / t.
 
     Args:
+        noise_BKHW: x_1.
+        time_T: From 1 down to 0.
         denoise: x_t, t → x̂_0.
         on_step: Told the number of steps done and x̂_0 after each; what it raises ends the sampling.
     """

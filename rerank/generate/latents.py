@@ -2,10 +2,9 @@
 
     z_K = (C (patch_P − mean_P)) / scale_K           patch_P ≈ mean_P + Cᵀ (scale_K z_K)
 
-C holds the first K principal components of the training pictures' patches. Nothing is trained, so nothing of it
-can be the reason for a bad picture but the K components that were kept.
+C holds the first K principal components of the training pictures' patches. Nothing is trained.
 
-Dimension key   N pictures, S side in pixels, H W patches down and across, P numbers of a patch, K latent channels
+Dimension key   N pictures, S side in pixels, H W patches down and across, P numbers of a patch, K channels
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """The builtin generator on torch: a diffusers pipeline, to train on and to compare with.
 
-    from diffusers import …  is replaced by  BuiltinPipeline.from_pretrained(FOLDER)
+    pipeline = rerank.generate.folder.load_pipeline(FOLDER)
 
 Answering a search does not need it: `rerank.generate.builtin` runs the same folder without torch.
 
@@ -56,7 +56,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffus
 
 
 class BuiltinPipeline(DiffusionPipeline):  # type: ignore[misc]
-    """Prompts → pictures. Each call has its own generator, latents and times; the scheduler keeps no state of it."""
+    """Prompts → pictures. A call has its own generator, latents and scheduler; no call sees another."""
 
     def __init__(
         self,
@@ -130,6 +130,8 @@ class BuiltinPipeline(DiffusionPipeline):  # type: ignore[misc]
         for step, sigma in enumerate(scheduler.sigmas[:-1]):
             t_B = sigma.repeat(2 * len(prompts))
             plain, told = self.velocity(torch.cat([x, x]), t_B, token, pooled).chunk(2)
-            x = scheduler.step(plain + guidance * (told - plain), scheduler.timesteps[step], x, return_dict=False)[0]
+            x = scheduler.step(
+                plain + guidance * (told - plain), scheduler.timesteps[step], x, return_dict=False
+            )[0]
             callback_on_step_end(step + 1, x)
         return x if output_type == "latent" else to_bytes(self.vae.codec().decode(x.cpu().numpy()))

@@ -1,4 +1,4 @@
-"""What is asked of a generator, what it says while it works, and what it made. The words every generator shares."""
+"""What is asked of a generator, what it says while it works, and what it made."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,7 +75,5 @@ class Generator(Protocol):
     @property
     def licence(self) -> str: ...
 
-    def generate(
-        self, request: GenerationRequest, on_step: Callable[[Progress], None] = ...
-    ) -> Generated:
-        """`on_step` is called after each step. What it raises ends the work and is passed on: that is how to cancel."""
+    def generate(self, request: GenerationRequest, on_step: Callable[[Progress], None] = ...) -> Generated:
+        """`on_step` is called after each step; what it raises ends the work and is passed on, to cancel."""

@@ -1,7 +1,7 @@
 """Captioned pictures: concept × style × background, some pairs held out.
 
-A held-out (concept, style) pair is never shown; nor is a held-out (concept, background) pair, in any style. Each part
-of such a pair is shown with other partners, so the pairs measure composition.
+A held-out (concept, style) pair is never shown; nor is a held-out (concept, background) pair, in any style.
+Each part of such a pair is shown with other partners, so the pairs measure composition.
 
 Dimension key   N drawings, M captioned pictures, S side in pixels, P numbers of a patch, K latent channels
 """
@@ -97,23 +97,34 @@ def composite(drawing: Drawing, colour: str) -> Float32[ndarray, "s s 3"]:
     return (drawing[:, :, :3] + (1 - alpha_SS1) * paper_3) / 127.5 - 1
 
 
-def picture(data: DataConfig, drawings: dict[tuple[str, str], Drawing], prompt: Prompt) -> Float32[ndarray, "s s 3"]:
+def picture(
+    data: DataConfig, drawings: dict[tuple[str, str], Drawing], prompt: Prompt
+) -> Float32[ndarray, "s s 3"]:
     return composite(drawings[prompt.concept, prompt.style], data.backgrounds[prompt.background])
 
 
-def fit_codec(config: LatentsConfig, pixel_NSS3: Float32[ndarray, "n s s 3"], sigma_data: float) -> PatchCodec:
+def fit_codec(
+    config: LatentsConfig, pixel_NSS3: Float32[ndarray, "n s s 3"], sigma_data: float
+) -> PatchCodec:
     """Principal components of patches; the latents' root mean square over `pixel_NSS3` is `sigma_data`."""
     patch_RP = patches(pixel_NSS3, config.patch_px).reshape(-1, 3 * config.patch_px**2)
-    chosen = np.random.default_rng(0).permutation(len(patch_RP))[:ENOUGH_PATCHES]  # a stride would pick columns
+    chosen = np.random.default_rng(0).permutation(len(patch_RP))[
+        :ENOUGH_PATCHES
+    ]  # a stride would pick columns
     patch_RP = patch_RP[chosen]
     mean_P = patch_RP.mean(axis=0)
     centred_RP = (patch_RP - mean_P).astype(np.float64)
     variance_P, vector_PP = np.linalg.eigh(centred_RP.T @ centred_RP / len(centred_RP))
     variance_K = np.maximum(variance_P[::-1][: config.channels], VARIANCE_FLOOR)
     component_KP = vector_PP[:, ::-1][:, : config.channels].T
-    component_KP = component_KP * np.sign(component_KP.sum(axis=1, keepdims=True))  # eigh leaves the sign open
+    component_KP = component_KP * np.sign(
+        component_KP.sum(axis=1, keepdims=True)
+    )  # eigh leaves the sign open
     scale_K = variance_K ** (config.whitening / 2)
     scale_K = scale_K * np.sqrt(np.mean(variance_K / scale_K**2)) / sigma_data
     return PatchCodec(
-        config.patch_px, mean_P.astype(np.float32), component_KP.astype(np.float32), scale_K.astype(np.float32)
+        config.patch_px,
+        mean_P.astype(np.float32),
+        component_KP.astype(np.float32),
+        scale_K.astype(np.float32),
     )

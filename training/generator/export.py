@@ -1,8 +1,9 @@
 """A checkpoint → the folder that is shipped: a diffusers pipeline, and the same weights as an ONNX graph.
 
-The graph stores no weights. Its float16 tensors are external data inside the safetensors file beside it, which is what
-ONNX's (file, offset, length) and safetensors' header both describe; a Cast in front of each use makes them float32,
-once, when the graph is loaded. So there is one copy of the weights, and the two runtimes cannot disagree about it.
+The graph stores no weights. Its float16 tensors are external data inside the safetensors file beside it,
+which is what ONNX's (file, offset, length) and safetensors' header both describe; a Cast in front of each
+use makes them float32, once, when the graph is loaded. So there is one copy of the weights for both
+runtimes.
 """
 
 import json
@@ -29,7 +30,9 @@ from training.generator.model import build
 OPSET = 20
 
 
-def save_folder(config: GeneratorConfig, weights: Mapping[str, Tensor], codec: PatchCodec, folder: Path) -> None:
+def save_folder(
+    config: GeneratorConfig, weights: Mapping[str, Tensor], codec: PatchCodec, folder: Path
+) -> None:
     """Write the folder; the weights are rounded to float16."""
     unet = build(config)
     unet.load_state_dict(dict(weights))
@@ -55,8 +58,12 @@ class _Network(torch.nn.Module):
         super().__init__()
         self.unet = unet
 
-    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, class_labels: Tensor) -> Tensor:
-        return self.unet(sample, timestep, encoder_hidden_states, class_labels=class_labels, return_dict=False)[0]
+    def forward(
+        self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, class_labels: Tensor
+    ) -> Tensor:
+        return self.unet(
+            sample, timestep, encoder_hidden_states, class_labels=class_labels, return_dict=False
+        )[0]
 
 
 def save_graph(unet: UNet2DConditionModel, folder: Path) -> None:
@@ -108,7 +115,7 @@ def point_to_weights(model: onnx.ModelProto, weights: Path) -> None:
             continue
         if place.dtype != "F16" or place.shape != tuple(tensor.dims):
             raise InvalidInputError(
-                f"{tensor.name}: {place.dtype}{list(place.shape)} in {weights.name}, expected F16{list(tensor.dims)}"
+                f"{tensor.name}: {place.dtype}{list(place.shape)}, expected F16{list(tensor.dims)}"
             )
         kept.append(_reference(f"{tensor.name}.f16", place, weights.name))
         casts.append(helper.make_node("Cast", [f"{tensor.name}.f16"], [tensor.name], to=TensorProto.FLOAT))
@@ -125,7 +132,12 @@ def _places(weights: Path) -> dict[str, _Place]:
         header = json.loads(file.read(header_length))
     data = 8 + header_length
     return {
-        name: _Place(entry["dtype"], tuple(entry["shape"]), data + entry["data_offsets"][0], int(np.diff(entry["data_offsets"])[0]))
+        name: _Place(
+            entry["dtype"],
+            tuple(entry["shape"]),
+            data + entry["data_offsets"][0],
+            int(np.diff(entry["data_offsets"])[0]),
+        )
         for name, entry in header.items()
         if name != "__metadata__"
     }

@@ -27,6 +27,7 @@ ARCHIVES = (
     "@iconify-json/emojione@1.2.3",
 )
 OTHER_VENDORS = ("twemoji", "emojione")  # for `training.generator.evaluate`
+ICONIFY_SIDE = 16  # where a set does not say
 DRAWN_PX = 256  # several times the size in use, then averaged: the edges are smooth at every size
 
 Drawing = UInt8[ndarray, "s s 4"]
@@ -34,11 +35,13 @@ Drawing = UInt8[ndarray, "s s 4"]
 
 @dataclass(frozen=True, slots=True)
 class IconSet:
-    """An icons.json of Iconify: names, aliases, SVG bodies."""
+    """An icons.json of Iconify: names, aliases, SVG bodies; `licence` as its info.json states it."""
 
     icons: dict[str, dict[str, object]]
     aliases: dict[str, dict[str, object]]
     side: int
+    licence: str
+    author: str
 
     def find_svg(self, name: str) -> str | None:
         icon = self.icons.get(str(self.aliases.get(name, {}).get("parent", name)))
@@ -48,7 +51,8 @@ class IconSet:
         width, height = icon.get("width", self.side), icon.get("height", self.side)
         return (
             '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-            f'viewBox="{left} {top} {width} {height}" width="{DRAWN_PX}" height="{DRAWN_PX}">{icon["body"]}</svg>'
+            f'width="{DRAWN_PX}" height="{DRAWN_PX}" viewBox="{left} {top} {width} {height}">'
+            f"{icon['body']}</svg>"
         )
 
 
@@ -62,7 +66,14 @@ def icon_set(folder: Path, name: str) -> IconSet:
     if not found:
         raise InvalidInputError(f"{folder}: no icon set {name!r}; `kallos-train generator fetch` brings it")
     table = json.loads(found[-1].read_text("utf-8"))
-    return IconSet(table["icons"], table.get("aliases", {}), int(table["width"]))
+    info = json.loads(found[-1].with_name("info.json").read_text("utf-8"))
+    return IconSet(
+        table["icons"],
+        table.get("aliases", {}),
+        int(table.get("width", ICONIFY_SIDE)),
+        info["license"]["spdx"],
+        info["author"]["name"],
+    )
 
 
 def draw(icons: IconSet, names: Sequence[str], side: int, margin: int) -> dict[str, Drawing]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from indexer.encoders.builtin import TEXT_DIM
 from rerank.generate.flow import preconditioning
@@ -36,7 +37,12 @@ def build(config: GeneratorConfig) -> UNet2DConditionModel:
 
 
 def predict(
-    unet: UNet2DConditionModel, x_BKHW: Tensor, t_B: Tensor, token_BLE: Tensor, pooled_BE: Tensor, sigma_data: float
+    unet: UNet2DConditionModel,
+    x_BKHW: Tensor,
+    t_B: Tensor,
+    token_BLE: Tensor,
+    pooled_BE: Tensor,
+    sigma_data: float,
 ) -> Tensor:
     """F(c_in x_t, t): what `rerank.generate.flow` calls F, in float32."""
     into_B, _, _ = preconditioning(t_B, sigma_data)
@@ -61,7 +67,8 @@ def loss(
     x_BKHW = (1 - t_B111) * clean_BKHW + t_B111 * noise_BKHW
     _, skip, out = preconditioning(t_B111, sigma_data)
     target_BKHW = (clean_BKHW - skip * x_BKHW) / out
-    with torch.autocast("cpu", torch.bfloat16, enabled=training.bfloat16):
+    # Written-out attention: with so few positions the fused kernel's backward pass takes a quarter of a step.
+    with torch.autocast("cpu", torch.bfloat16, enabled=training.bfloat16), sdpa_kernel(SDPBackend.MATH):
         found_BKHW = predict(unet, x_BKHW, t_B, token_BLE, pooled_BE, sigma_data)
     return (found_BKHW - target_BKHW).square().mean()
 
@@ -80,6 +87,6 @@ def learning_rate(training: TrainingConfig, step: int) -> float:
 
 
 def follow(ema: Mapping[str, Tensor], weights: Iterable[tuple[str, Tensor]], decay: float) -> None:
-    """ema ← decay ema + (1 − decay) weights, in place."""
+    """In place: ema ← decay ema + (1 − decay) weights."""
     pairs = [(ema[name], weight.detach()) for name, weight in weights]
     torch._foreach_lerp_([a for a, _ in pairs], [w for _, w in pairs], 1 - decay)

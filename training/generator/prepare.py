@@ -1,6 +1,6 @@
 """What training reads, written once: latents and text states as arrays that every process maps.
 
-Dimension key   M captioned pictures, U different texts, K H W latents, L tokens, E width of the sentence model
+Dimension key   M captioned pictures, U texts, K H W latents, L tokens, E width of the sentence model
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def drawings_of(config: GeneratorConfig, material: Path) -> dict[tuple[str, str]
 
 
 def prepare(config: GeneratorConfig, material: Path, folder: Path) -> None:
-    """Write codec.safetensors and the arrays of `Prepared` into `folder`; a few minutes for 9,000 captions."""
+    """Write codec.safetensors and the arrays of `Prepared` into `folder`; about a minute of one core."""
     drawings = drawings_of(config, material)
     prompts = training_prompts(config, drawings)
     pixel_MSS3 = np.stack([picture(config.data, drawings, prompt) for prompt in prompts])
@@ -63,7 +63,9 @@ def load_prepared(folder: Path) -> Prepared:
 
 
 def save_codec(codec: PatchCodec, path: Path) -> None:
-    arrays = {name: np.ascontiguousarray(getattr(codec, name)) for name in ("mean_P", "component_KP", "scale_K")}
+    arrays = {
+        name: np.ascontiguousarray(getattr(codec, name)) for name in ("mean_P", "component_KP", "scale_K")
+    }
     save_file(arrays, path)
 
 

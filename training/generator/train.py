@@ -1,7 +1,7 @@
 """Train the builtin generator: several processes of one thread each, whose gradients are averaged.
 
-On two shared cores two such processes beat one process of two threads. A step's pictures, times and noise follow
-from (seed, step, process), so a run that is stopped goes on to the numbers that it would have reached.
+On two shared cores two such processes beat one process of two threads. A step's pictures, times and noise
+follow from (seed, step, process), so a run that is stopped goes on to the numbers that it would have reached.
 """
 
 import json
@@ -26,7 +26,7 @@ LOG_EVERY = 50
 
 
 def train(config: GeneratorConfig, folder: Path) -> Path:
-    """Train on what `prepare` wrote into `folder`; returns the last checkpoint. Goes on where a run stopped."""
+    """Train on what `prepare` wrote into `folder`, from where a run stopped; returns the last checkpoint."""
     processes = config.training.processes
     if processes == 1:
         _work(0, config, folder)
@@ -49,10 +49,15 @@ def _work(rank: int, config: GeneratorConfig, folder: Path) -> None:
     torch.set_num_threads(1)
     processes = config.training.processes
     if processes > 1:
-        dist.init_process_group("gloo", f"file://{(folder / 'meeting').absolute()}", rank=rank, world_size=processes)
+        dist.init_process_group(
+            "gloo", f"file://{(folder / 'meeting').absolute()}", rank=rank, world_size=processes
+        )
     state = start(config)
     first, path = latest_checkpoint(folder)
-    spent_s = load_state(state, path) if first else 0.0
+    spent_s = 0.0
+    if first:
+        load_state(state, path)
+        spent_s = spent(path)
     prepared = load_prepared(folder)
     losses: list[float] = []
     for step in range(first, config.training.steps):
@@ -133,8 +138,7 @@ def save_state(state: State, folder: Path, step: int, cpu_s: float) -> None:
         old.unlink()
 
 
-def load_state(state: State, path: Path) -> float:
-    """Set `state` to the checkpoint; returns the CPU seconds that it took."""
+def load_state(state: State, path: Path) -> None:
     with safe_open(path, "pt") as file:
         step = torch.tensor(float(file.metadata()["step"]))
         with torch.no_grad():
@@ -146,6 +150,11 @@ def load_state(state: State, path: Path) -> float:
                     "exp_avg": torch.empty_like(weight).copy_(file.get_tensor(f"first.{name}")),
                     "exp_avg_sq": torch.empty_like(weight).copy_(file.get_tensor(f"second.{name}")),
                 }
+
+
+def spent(path: Path) -> float:
+    """CPU seconds of all processes up to a checkpoint."""
+    with safe_open(path, "pt") as file:
         return float(file.metadata()["cpu_s"])
 
 
