@@ -50,7 +50,7 @@ def hold_out(config: GeneratorConfig) -> HeldOut:
     def pairs(options: Sequence[str], of_each: int) -> frozenset[tuple[str, str]]:
         n = min(len(concepts), round(data.held_out_pairs * len(concepts) * of_each))
         chosen = rng.permutation(len(concepts))[:n]
-        return frozenset((concepts[i], options[rng.integers(len(options))]) for i in chosen)
+        return frozenset((concepts[i], options[int(rng.integers(len(options)))]) for i in chosen)
 
     return HeldOut(pairs(styles, len(styles)), pairs(backgrounds, len(backgrounds)))
 

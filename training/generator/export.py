@@ -8,6 +8,7 @@ runtimes.
 
 import json
 import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,17 +77,20 @@ def save_graph(unet: UNet2DConditionModel, folder: Path) -> None:
         torch.zeros(2, TEXT_DIM),
     )
     batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
-    program = torch.onnx.export(
-        _Network(unet).eval(),
-        example,
-        input_names=["sample", "timestep", "encoder_hidden_states", "class_labels"],
-        output_names=["clean"],
-        dynamic_shapes=({0: batch}, {0: batch}, {0: batch, 1: tokens}, {0: batch}),
-        opset_version=OPSET,
-        dynamo=True,
-        optimize=False,  # it would fold weights into new tensors that are not in the file
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates what its own exporter calls
+        program = torch.onnx.export(
+            _Network(unet).eval(),
+            example,
+            input_names=["sample", "timestep", "encoder_hidden_states", "class_labels"],
+            output_names=["clean"],
+            dynamic_shapes=({0: batch}, {0: batch}, {0: batch, 1: tokens}, {0: batch}),
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=False,  # it would fold weights into new tensors that are not in the file
+            verbose=False,
+        )
+    assert program is not None  # it is where a file was not asked for
     model = program.model_proto
     for node in model.graph.node:
         del node.metadata_props[:]  # where in torch it came from: most of the file

@@ -14,8 +14,8 @@ from indexer.encoders.builtin import FOLDER, SentenceModel
 from rerank.generate.conditioning import condition
 from rerank.generate.latents import PatchCodec
 from training.generator.config import GeneratorConfig
-from training.generator.data import Drawing, fit_codec, picture, training_prompts
-from training.generator.materials import draw, icon_set
+from training.generator.data import fit_codec, picture, training_prompts
+from training.generator.materials import Drawing, draw, icon_set
 
 ARRAYS = ("latent_MKHW", "text_M", "token_ULE", "pooled_UE")
 NOTHING = 0  # the row of the empty prompt

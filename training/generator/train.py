@@ -16,6 +16,7 @@ from diffusers import UNet2DConditionModel
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from training.generator.config import GeneratorConfig
 from training.generator.model import build, follow, learning_rate, loss
@@ -32,7 +33,7 @@ def train(config: GeneratorConfig, folder: Path) -> Path:
         _work(0, config, folder)
     else:
         (folder / "meeting").unlink(missing_ok=True)
-        torch.multiprocessing.spawn(_work, (config, folder), nprocs=processes)
+        spawn(_work, (config, folder), nprocs=processes)  # type: ignore[no-untyped-call]
     return latest_checkpoint(folder)[1]
 
 
@@ -76,7 +77,7 @@ def _work(rank: int, config: GeneratorConfig, folder: Path) -> None:
 
 def start(config: GeneratorConfig) -> State:
     torch.manual_seed(config.seed)
-    unet = build(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    unet = build(config).to(memory_format=torch.channels_last)
     training = config.training
     optimizer = torch.optim.AdamW(
         unet.parameters(), training.learning_rate, weight_decay=training.weight_decay, fused=True
@@ -87,15 +88,7 @@ def start(config: GeneratorConfig) -> State:
 def train_step(state: State, prepared: Prepared, config: GeneratorConfig, step: int, rank: int) -> float:
     """One batch of this process, one averaged update; returns this process's loss."""
     training = config.training
-    rng = np.random.default_rng((config.seed, 3, step, rank))
-    chosen_B = rng.integers(len(prepared.text_M), size=training.batch)
-    text_B = np.where(rng.random(training.batch) < training.drop_text, NOTHING, prepared.text_M[chosen_B])
-    noise_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    clean, token, pooled = (
-        torch.from_numpy(array.astype(np.float32))
-        for array in (prepared.latent_MKHW[chosen_B], prepared.token_ULE[text_B], prepared.pooled_UE[text_B])
-    )
-    value = loss(state.unet, clean.to(memory_format=torch.channels_last), token, pooled, config, noise_rng)
+    value = batch_loss(state.unet, prepared, config, step, rank)
     state.optimizer.zero_grad()
     value.backward()
     if training.processes > 1:
@@ -107,6 +100,22 @@ def train_step(state: State, prepared: Prepared, config: GeneratorConfig, step: 
     # A young average would otherwise remember the random weights for the whole of a short run.
     follow(state.ema, state.unet.named_parameters(), min(training.ema, (1 + step) / (10 + step)))
     return value.item()
+
+
+def batch_loss(
+    unet: UNet2DConditionModel, prepared: Prepared, config: GeneratorConfig, step: int, rank: int
+) -> Tensor:
+    """The loss of the pictures, times and noise that belong to (seed, step, rank)."""
+    training = config.training
+    rng = np.random.default_rng((config.seed, 3, step, rank))
+    chosen_B = rng.integers(len(prepared.text_M), size=training.batch)
+    text_B = np.where(rng.random(training.batch) < training.drop_text, NOTHING, prepared.text_M[chosen_B])
+    noise_rng = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    clean, token, pooled = (
+        torch.from_numpy(array.astype(np.float32))
+        for array in (prepared.latent_MKHW[chosen_B], prepared.token_ULE[text_B], prepared.pooled_UE[text_B])
+    )
+    return loss(unet, clean.to(memory_format=torch.channels_last), token, pooled, config, noise_rng)
 
 
 def _average_gradients(unet: UNet2DConditionModel, processes: int) -> None:

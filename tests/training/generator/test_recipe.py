@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -29,9 +31,9 @@ from training.generator.data import (
 from training.generator.export import save_folder
 from training.generator.materials import IconSet, draw
 from training.generator.model import build, follow, learning_rate, predict
-from training.generator.prepare import ARRAYS
+from training.generator.prepare import ARRAYS, load_prepared
 from training.generator.recipe import run
-from training.generator.train import ema_weights, latest_checkpoint, train
+from training.generator.train import batch_loss, ema_weights, latest_checkpoint, start, train
 
 MOST_BYTES = 10_000_000
 
@@ -48,7 +50,7 @@ def write_data(folder: Path, config: GeneratorConfig) -> None:
         "pooled_UE": rng.standard_normal((6, 384)).astype(np.float16),
     }
     for name in ARRAYS:
-        np.save(folder / f"{name}.npy", arrays[name])
+        np.save(folder / f"{name}.npy", np.asarray(arrays[name]))
 
 
 def trained(folder: Path, config: GeneratorConfig) -> dict[str, np.ndarray]:
@@ -78,6 +80,26 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
     assert latest_checkpoint(tmp_path / "resumed")[0] == 4
     for key, tensor in whole.items():
         np.testing.assert_array_equal(tensor, resumed[key], err_msg=key)
+
+
+def test_two_processes_take_the_mean_of_their_gradients(tmp_path: Path) -> None:
+    config = tiny_config(steps=2, processes=2)
+    write_data(tmp_path / "run", config)
+    command = [sys.executable, "-m", "tests.support.train_tiny", str(tmp_path / "run"), "2"]
+    subprocess.run(command, check=True, capture_output=True, cwd=RECIPE.parents[1])
+    found = load_file(latest_checkpoint(tmp_path / "run")[1])
+    state, prepared = start(config), load_prepared(tmp_path / "run")
+    for step in range(2):
+        state.optimizer.zero_grad()
+        torch.stack(
+            [batch_loss(state.unet, prepared, config, step, rank) for rank in (0, 1)]
+        ).mean().backward()
+        torch.nn.utils.clip_grad_norm_(state.unet.parameters(), config.training.clip_norm)
+        for group in state.optimizer.param_groups:
+            group["lr"] = learning_rate(config.training, step)
+        state.optimizer.step()
+    for name, weight in state.unet.named_parameters():
+        np.testing.assert_allclose(found[f"weight.{name}"], weight.detach(), atol=2e-5, err_msg=name)
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
@@ -126,7 +148,7 @@ def test_f_is_the_residual_at_size_one() -> None:
 
     x_BKHW, t_B = torch.randn(3, 2, 4, 4), torch.tensor([0.1, 0.5, 1.0])
     nothing = torch.zeros(3, 1, 384), torch.zeros(3, 384)
-    found = predict(echo, x_BKHW, t_B, *nothing, 0.5)  # type: ignore[arg-type]  # a function is enough
+    found = predict(echo, x_BKHW, t_B, *nothing, 0.5)
     for i, t in enumerate((0.1, 0.5, 1.0)):
         torch.testing.assert_close(found[i], preconditioning(t, 0.5)[0] * x_BKHW[i])
 
@@ -190,7 +212,7 @@ def test_a_drawing_lies_over_its_background() -> None:
     drawing = np.array([[[10, 20, 30, 255], [0, 0, 0, 0], [100, 0, 50, 128]]], np.uint8)
     found = (composite(drawing, "#40ff00") + 1) * 127.5
     rest = 1 - 128 / 255
-    expected = [[10, 20, 30], [64, 255, 0], [100 + rest * 64, rest * 255, 50]]
+    expected = np.array([[10, 20, 30], [64, 255, 0], [100 + rest * 64, rest * 255, 50]])
     np.testing.assert_allclose(found[0], expected, atol=1e-3)
 
 
