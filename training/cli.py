@@ -12,12 +12,17 @@ from training.encoder import materials
 from training.encoder.backbone import export_backbone
 from training.encoder.evaluate import evaluate
 from training.encoder.fit import fit, read_pixels
+from training.generator.cli import evaluate_generator, generator_app
 
 CALIBRATION = 64
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train and evaluate what Kallos ships.")
 encoder_app = typer.Typer(no_args_is_help=True, help="The builtin encoder.")
+evaluate_app = typer.Typer(no_args_is_help=True, help="How good is it?")
 app.add_typer(encoder_app, name="encoder")
+app.add_typer(generator_app, name="generator")
+app.add_typer(evaluate_app, name="evaluate")
+evaluate_app.command("generator")(evaluate_generator)
 
 Materials = Annotated[Path, typer.Option(help="Where the training material lies.")]
 

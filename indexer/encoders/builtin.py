@@ -211,16 +211,26 @@ class SentenceModel:
             _, tokenizer = self._opened
         return not tokenizer.encode(text).overflowing
 
+    def states(self, text: str, most: int = MOST_TOKENS) -> Float32[ndarray, "l t"]:
+        """Each token of one text before they are averaged; tokens past `most` are not read."""
+        with self._opening:
+            session, tokenizer = self._opened
+        return self._tokens(session, tokenizer, text, most)
+
     def _one(self, session: Session, tokenizer: tokenizers.Tokenizer, text: str) -> Float32[ndarray, " t"]:
-        ids = tokenizer.encode(text).ids
+        return self._tokens(session, tokenizer, text, MOST_TOKENS).mean(axis=0)
+
+    def _tokens(
+        self, session: Session, tokenizer: tokenizers.Tokenizer, text: str, most: int
+    ) -> Float32[ndarray, "l t"]:
+        ids = tokenizer.encode(text).ids[:most]
         token_1L = np.array([ids], np.int64)
         given = {
             "input_ids": token_1L,
             "attention_mask": np.ones_like(token_1L),
             "token_type_ids": np.zeros_like(token_1L),
         }
-        output = session.run({name: given[name] for name in session.inputs})[0][0]
-        return output.mean(axis=0) if output.ndim == 2 else output
+        return session.run({name: given[name] for name in session.inputs})[0][0]
 
     @cached_property
     def _opened(self) -> tuple[Session, tokenizers.Tokenizer]:

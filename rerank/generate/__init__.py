@@ -1,0 +1,1 @@
+"""Words → a picture, when the collection holds none that fits."""

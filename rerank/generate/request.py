@@ -1,0 +1,79 @@
+"""What is asked of a generator, what it says while it works, and what it made."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from indexer.errors import InvalidInputError
+
+MOST_CHARACTERS = 2_000
+MOST_STEPS = 200
+MOST_GUIDANCE = 30.0
+MOST_SEED = 2**63 - 1
+
+Pixels = UInt8[ndarray, "h w 3"]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """`steps` and `guidance`: None is the generator's own default. The same request makes the same picture.
+
+    Raises InvalidInputError: a value that no generator could work with.
+    """
+
+    prompt: str
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+    negative_prompt: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.prompt.strip():
+            raise InvalidInputError("the prompt is empty: expected words")
+        for text in (self.prompt, self.negative_prompt):
+            if len(text) > MOST_CHARACTERS:
+                raise InvalidInputError(
+                    f"a prompt of {len(text)} characters: expected at most {MOST_CHARACTERS}"
+                )
+            if "\0" in text:
+                raise InvalidInputError("the prompt holds a NUL character: expected text")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise InvalidInputError(f"seed is {self.seed}: expected 0 to {MOST_SEED}")
+        if self.steps is not None and not 1 <= self.steps <= MOST_STEPS:
+            raise InvalidInputError(f"steps is {self.steps}: expected 1 to {MOST_STEPS}")
+        if self.guidance is not None and not 0 <= self.guidance <= MOST_GUIDANCE:
+            raise InvalidInputError(f"guidance is {self.guidance}: expected 0 to {MOST_GUIDANCE:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    done: int
+    total: int
+    preview: Callable[[], Pixels]  # what the picture looks like so far; computed only when called
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """`pixels` at the generator's own size; whoever shows it larger says so."""
+
+    pixels: Pixels
+    model_id: str
+    seed: int
+    steps: int
+    guidance: float
+
+
+class Generator(Protocol):
+    """Safe to call from several threads; nothing of one call is seen by another."""
+
+    @property
+    def model_id(self) -> str: ...
+
+    @property
+    def licence(self) -> str: ...
+
+    def generate(self, request: GenerationRequest, on_step: Callable[[Progress], None] = ...) -> Generated:
+        """`on_step` is called after each step; what it raises ends the work and is passed on, to cancel."""

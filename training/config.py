@@ -1,0 +1,59 @@
+"""A TOML file → one frozen dataclass; what is misspelt, missing or of another type is refused."""
+
+import tomllib
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from types import GenericAlias
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from indexer.errors import InvalidInputError
+
+T = TypeVar("T")
+
+
+def read_config(kind: type[T], path: Path) -> T:
+    """Raises InvalidInputError: not TOML, or it does not say exactly what `kind` asks for."""
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInputError(f"{path}: {error}") from error
+    return of_table(kind, table, str(path))
+
+
+def of_table(kind: type[T], table: dict[str, Any], where: str) -> T:  # Any: what TOML may hold
+    hints = get_type_hints(kind)
+    unknown = sorted(set(table) - set(hints))
+    if unknown:
+        raise InvalidInputError(f"{where}: unknown {', '.join(unknown)}; expected {', '.join(sorted(hints))}")
+    needed = {
+        part.name
+        for part in fields(kind)  # type: ignore[arg-type]  # every caller passes a dataclass
+        if part.default is MISSING and part.default_factory is MISSING
+    }
+    missing = sorted(needed - set(table))
+    if missing:
+        raise InvalidInputError(f"{where}: {', '.join(missing)} is missing")
+    return kind(**{name: _value(hints[name], value, f"{where}: {name}") for name, value in table.items()})
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401  # types and values of every key pass through
+    if is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(value, dict):
+            raise InvalidInputError(f"{where} is {value!r}: expected a table")
+        return of_table(kind, value, where)
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is dict:
+        _expect(isinstance(value, dict), where, value, kind)
+        return {key: _value(inner[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin is tuple:
+        _expect(isinstance(value, list) and len(value) > 0, where, value, kind)
+        return tuple(_value(inner[0], item, where) for item in value)
+    if kind is float and type(value) is int:
+        return float(value)
+    _expect(type(value) is kind, where, value, kind)
+    return value
+
+
+def _expect(right: bool, where: str, value: object, kind: type | GenericAlias) -> None:
+    if not right:
+        raise InvalidInputError(f"{where} is {value!r}: expected {getattr(kind, '__name__', kind)}")

@@ -1,0 +1,1 @@
+"""How the builtin generator was made."""
