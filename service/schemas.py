@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
@@ -198,6 +199,10 @@ class SearchAnswer(BaseModel):
             warnings=list(answer.warnings),
             timings_ms={stage: round(ms, 3) for stage, ms in answer.timings_ms.items()},
         )
+
+    def to_response(self) -> Response:
+        """Serialised here, in the thread that searched: FastAPI would validate it again, in another."""
+        return Response(self.model_dump_json(), media_type="application/json")
 
 
 class ImageBody(BaseModel):
