@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from fastapi import Response
+from jaxtyping import Float32
+from numpy import ndarray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
@@ -19,6 +21,7 @@ from rerank.types import Answer, Hit, IdPart, ImagePart, Part, RankQuery, Search
 
 LARGEST_PAGE = 1000
 LARGEST_ID = 2**63 - 1
+LONGEST_VECTOR = 16_384  # numbers
 EXAMPLE_FILTER: JsonDict = {"must": [{"range": {"taken_at": {"gte": "2020-01-01"}}}]}
 
 Name = Annotated[str, Field(max_length=80)]
@@ -38,13 +41,18 @@ class Body(BaseModel):
 class QueryPart(Body):
     """One of `text`, `image` (base64 of a picture file), `id` or `vector`.
 
+    A vector is a list of numbers, or base64 of little-endian float32: half as long, and quicker to read.
     A negative weight means less like it.
     """
 
     text: Annotated[str, Field(max_length=10_000)] | None = None
     image: str | None = None
     id: AnyImageId | None = None
-    vector: Annotated[list[Number], Field(min_length=1, max_length=16_384)] | None = None
+    vector: (
+        Annotated[list[Number], Field(min_length=1, max_length=LONGEST_VECTOR)]
+        | Annotated[str, Field(min_length=1, max_length=6 * LONGEST_VECTOR)]
+        | None
+    ) = None
     weight: Number = 1.0
 
     @model_validator(mode="after")
@@ -60,8 +68,8 @@ class QueryPart(Body):
         if self.id is not None:
             return IdPart(ImageId(self.id), self.weight)
         if self.vector is not None:
-            return VectorPart(np.array(self.vector, np.float32), self.weight)
-        return ImagePart(_from_base64(self.image or ""), self.weight)
+            return VectorPart(_vector_of(self.vector), self.weight)
+        return ImagePart(_from_base64(self.image or "", "image"), self.weight)
 
 
 Query = Annotated[str, Field(max_length=10_000)] | Annotated[list[QueryPart], Field(max_length=64)] | None
@@ -330,11 +338,20 @@ def _parts(query: Query) -> tuple[Part, ...]:
     return tuple(part.to_part() for part in query)
 
 
-def _from_base64(text: str) -> bytes:
+def _vector_of(given: list[float] | str) -> Float32[ndarray, " d"]:
+    if isinstance(given, list):
+        return np.array(given, np.float32)
+    data = _from_base64(given, "vector")
+    if len(data) % 4:
+        raise InvalidInputError(f"the vector is base64 of {len(data)} bytes: expected 4 for each number")
+    return np.frombuffer(data, "<f4").astype(np.float32)
+
+
+def _from_base64(text: str, what: str) -> bytes:
     try:
         return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidInputError(f"the image is not base64: {error}") from error
+        raise InvalidInputError(f"the {what} is not base64: {error}") from error
 
 
 def _iso(seconds: float) -> str:
