@@ -1,6 +1,9 @@
-"""What routes ask for: the services of the running application, and a place in the queue."""
+"""What routes ask for: the services of the running application, and a place in the queue.
 
-from collections.abc import Iterator
+All `async`: they never wait, and a plain `def` would cost a trip through the thread pool each.
+"""
+
+from collections.abc import AsyncIterator
 from threading import BoundedSemaphore
 from typing import Annotated
 
@@ -10,17 +13,17 @@ from service.jobs import JobRunner
 from service.wiring import Services
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def _jobs(request: Request) -> JobRunner:
+async def _jobs(request: Request) -> JobRunner:
     jobs: JobRunner = request.app.state.jobs
     return jobs
 
 
-def _slot(request: Request) -> Iterator[None]:
+async def _slot(request: Request) -> AsyncIterator[None]:
     """One of KALLOS_MAX_CONCURRENT places; beyond them it is kinder to refuse than to let all wait."""
     places: BoundedSemaphore = request.app.state.places
     if not places.acquire(blocking=False):

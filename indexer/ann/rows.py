@@ -158,7 +158,14 @@ def _search(
     if k <= 0 or wanted == 0:
         return Scored(np.empty(0, np.float32), np.empty(0, np.int64))
     parameters = None if selector is None else faiss.SearchParameters(sel=selector)
-    scores_1K, found_1K = index.search(query_D[None, :], wanted, params=parameters)
+    # FAISS starts a team of threads even for one query. On busy cores they wait for each other, spinning, and
+    # that takes five times the search. The setting is the calling thread's own.
+    team = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        scores_1K, found_1K = index.search(query_D[None, :], wanted, params=parameters)
+    finally:
+        faiss.omp_set_num_threads(team)
     real_K = found_1K[0] >= 0  # FAISS fills what it lacks with -1
     scores_K, rows_K = scores_1K[0][real_K], found_1K[0][real_K]
     return Scored.best_of(scores_K, rows_K if names is None else names[rows_K], k)

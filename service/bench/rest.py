@@ -3,7 +3,6 @@
 Dimension key   Q queries, D embedding
 """
 
-import http.client
 import json
 import os
 import socket
@@ -11,11 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -23,44 +20,73 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from indexer.collection import Collection
+from service.bench.load import Client, Load, drive, post
 from service.bench.vectors import VectorSource
 
 K = 10
 WARM_UP = 50
+WARM_UP_S = 2.0
 START_S = 60.0
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Clients and server on the same cores. `server_cpu_ms` is of one request."""
+
+    load: Load
+    server_cpu_ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class RestResult:
-    """Milliseconds are of one client alone; `requests_per_s` by number of clients, who share the cores."""
+    """Milliseconds are of one client alone; `by_clients` by their number."""
 
     in_process_p50_ms: float
+    in_process_cpu_ms: float
     rest_p50_ms: float
     rest_p99_ms: float
-    requests_per_s: dict[str, float]
+    by_clients: dict[str, Shared]
     restart_s: float
 
 
 def measure_rest(
-    data_dir: Path, collection: Collection, queries: int, clients: Sequence[int], recall: float
+    data_dir: Path,
+    collection: Collection,
+    queries: int,
+    clients: Sequence[int],
+    recall: float,
+    *,
+    seconds: float = 10.0,
 ) -> RestResult:
     """`collection` is in `data_dir`; answers hold the metadata of K hits either way."""
     query_QD = VectorSource(collection.dim).queries(queries)
-    bodies = [_body(query_D, recall) for query_D in query_QD]
+    for query_D in query_QD[:WARM_UP]:
+        _ask_inside(collection, query_D, recall)
+    cpu_s = time.process_time()
     inside_ms = [_timed(partial(_ask_inside, collection, query_D, recall)) for query_D in query_QD]
-    with _server(data_dir, bodies[0]) as (port, restart_s):
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        for body in bodies[:WARM_UP]:
-            _ask(connection, body)
-        outside_ms = [_timed(partial(_ask, connection, body)) for body in bodies]
-        rates = {str(n): round(_rate(port, bodies, n), 1) for n in clients}
+    cpu_s = time.process_time() - cpu_s
+    requests = [post("/search", _body(query_D, recall)) for query_D in query_QD]
+    with _server(data_dir, requests[0]) as server:
+        drive(server.port, requests, 1, WARM_UP_S)
+        alone = drive(server.port, requests, 1, seconds)
+        shared = {str(n): _share(server, requests, n, seconds) for n in clients}
     return RestResult(
-        round(float(np.median(inside_ms[WARM_UP:])), 3),
-        round(float(np.median(outside_ms)), 3),
-        round(float(np.quantile(outside_ms, 0.99)), 3),
-        rates,
-        round(restart_s, 2),
+        round(float(np.median(inside_ms)), 3),
+        round(1e3 * cpu_s / len(query_QD), 3),
+        alone.p50_ms,
+        alone.p99_ms,
+        shared,
+        round(server.started_s, 2),
     )
+
+
+def _share(server: "Server", requests: Sequence[bytes], clients: int, seconds: float) -> Shared:
+    drive(server.port, requests, clients, WARM_UP_S)
+    before_s = server.cpu_s()
+    load = drive(server.port, requests, clients, seconds)
+    cpu_s = server.cpu_s() - before_s
+    return Shared(load, round(1e3 * cpu_s / (load.requests_per_s * seconds), 3))
 
 
 def _ask_inside(collection: Collection, query_D: Float32[ndarray, " d"], recall: float) -> None:
@@ -73,38 +99,29 @@ def _body(query_D: Float32[ndarray, " d"], recall: float) -> bytes:
     return json.dumps({"query": [{"vector": vector}], "limit": K, "recall": recall}).encode()
 
 
-def _ask(connection: http.client.HTTPConnection, body: bytes) -> None:
-    connection.request("POST", "/search", body, {"content-type": "application/json"})
-    response = connection.getresponse()
-    text = response.read()
-    if response.status != http.client.OK:
-        raise RuntimeError(f"POST /search answered {response.status}: {text[:200]!r}")
-
-
 def _timed(ask: Callable[[], None]) -> float:
     started = time.perf_counter()
     ask()
     return 1e3 * (time.perf_counter() - started)
 
 
-def _rate(port: int, bodies: list[bytes], clients: int) -> float:
-    """Requests a second of `clients` that each keep a connection and wait for their answers."""
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`started_s` from its start to its first answer."""
 
-    def work(share: Sequence[bytes]) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
-        for body in share:
-            _ask(connection, body)
+    port: int
+    pid: int
+    started_s: float
 
-    shares = [list(islice(cycle(bodies[first:] + bodies[:first]), len(bodies))) for first in range(clients)]
-    with ThreadPoolExecutor(clients) as pool:
-        started = time.perf_counter()
-        list(pool.map(work, shares))
-        return clients * len(bodies) / (time.perf_counter() - started)
+    def cpu_s(self) -> float:
+        """Processor time of all its threads until now."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 @contextmanager
-def _server(data_dir: Path, body: bytes) -> "Iterator[tuple[int, float]]":
-    """`kallos serve` on a free port, and the seconds from its start to its first answer."""
+def _server(data_dir: Path, request: bytes) -> Iterator[Server]:
+    """`kallos serve` on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -114,18 +131,22 @@ def _server(data_dir: Path, body: bytes) -> "Iterator[tuple[int, float]]":
         [sys.executable, "-m", "service.cli.main", "serve", "--port", str(port)], env=environment
     )
     try:
-        yield port, _first_answer(port, body, started)
+        yield Server(port, process.pid, _first_answer(port, request, started))
     finally:
         process.terminate()
         process.wait()
 
 
-def _first_answer(port: int, body: bytes, started: float) -> float:
+def _first_answer(port: int, request: bytes, started: float) -> float:
     while time.perf_counter() - started < START_S:
         try:
-            _ask(http.client.HTTPConnection("127.0.0.1", port), body)
+            client = Client(port)
         except ConnectionError:
             time.sleep(0.01)
-        else:
-            return time.perf_counter() - started
+            continue
+        client.send(request)
+        while not client.receive():
+            pass
+        client.socket.close()
+        return time.perf_counter() - started
     raise TimeoutError(f"the server did not answer within {START_S:g} s")

@@ -133,6 +133,7 @@ def rest(
     count: Annotated[int, typer.Option("--count", min=1000, help="Generated pictures.")] = 1_000_000,
     queries: Annotated[int, typer.Option("--queries", min=100)] = 500,
     clients: Annotated[list[int] | None, typer.Option("--clients", help="Clients that ask at once.")] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Of each number of clients.")] = 10.0,
     recall: Annotated[float, typer.Option("--recall", min=0.1, max=1.0)] = 0.95,
     work: Work = Path(".cache/bench"),
     out: Out = RESULTS,
@@ -147,7 +148,7 @@ def rest(
         aims = Aims(memory_bytes=2**31, threads=2)
         if is_due(collection, aims):
             compact(collection, aims)
-        result = measure_rest(folder, collection, queries, clients or [1, 2, 8, 32], recall)
+        result = measure_rest(folder, collection, queries, clients or [1, 2, 8, 32], recall, seconds=seconds)
     finally:
         collection.close()
     document = circumstances(data=f"generated, {count} x {encoder.dim}", queries=queries, recall=recall)
@@ -156,7 +157,7 @@ def rest(
     if as_json:
         print_json(document)
         return
-    rates = ", ".join(f"{rate:.0f}/s with {n}" for n, rate in result.requests_per_s.items())
+    rates = ", ".join(f"{run.load.requests_per_s:.0f}/s with {n}" for n, run in result.by_clients.items())
     OUT.print(f"in process {result.in_process_p50_ms:.2f} ms, through REST {result.rest_p50_ms:.2f} ms (p50)")
     OUT.print(f"{rates} clients; first answer {result.restart_s:.2f} s after start")
 

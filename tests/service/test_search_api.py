@@ -57,6 +57,15 @@ def test_the_answer_is_what_numpy_finds(client: httpx.Client) -> None:
     assert scores == sorted(scores, reverse=True)
 
 
+def test_a_vector_in_base64_is_the_vector_as_a_list(client: httpx.Client) -> None:
+    vector_D = np.random.default_rng(3).standard_normal(640).astype("<f4")
+    listed = post(client, "/search", {"query": [{"vector": vector_D.tolist()}], "limit": ALL})
+    packed = base64.b64encode(vector_D.tobytes()).decode()
+    answer = post(client, "/search", {"query": [{"vector": packed}], "limit": ALL})
+    assert len(answer["hits"]) == ALL
+    assert answer["hits"] == listed["hits"]
+
+
 def test_a_picture_finds_itself_and_its_id_finds_its_neighbours(client: httpx.Client) -> None:
     red = base64.b64encode(encoded(Image.new("RGB", (120, 90), COLOURS["red"]))).decode()
     answer = post(client, "/search", {"query": [{"image": red}], "limit": 3})
@@ -173,6 +182,9 @@ def test_the_three_axes_are_there_from_the_start(client: httpx.Client) -> None:
         ("/search", {"query": [{"image": "aGVsbG8="}]}, 422, "unreadable_image"),
         ("/search", {"query": [{"vector": [1, 2]}]}, 422, "invalid_query"),
         ("/search", {"query": [{"vector": [0.0] * 640}]}, 422, "invalid_query"),
+        ("/search", {"query": [{"vector": "!!!"}]}, 422, "invalid_input"),
+        ("/search", {"query": [{"vector": "AAAAAAA="}]}, 422, "invalid_input"),
+        ("/search", {"query": [{"vector": "AAAAAA=="}]}, 422, "invalid_query"),
         ("/search", {"query": [{"id": 10_000}]}, 404, "not_found"),
         ("/search", {"query": "a", "axes": {"nope": 1}}, 404, "unknown_axis"),
         ("/search", {"query": "a", "axes": {"aesthetics": 1e9}}, 422, "invalid_query"),
