@@ -4,6 +4,8 @@ from indexer.axis_store import AxisStore
 from indexer.collection import Collection
 from indexer.images import Limits
 from indexer.protocols import Encoder
+from rerank.match_cache import MatchCache
+from rerank.moments import MomentsCache
 from rerank.monitor import RecallMonitor
 from rerank.query import QueryEncoder
 from rerank.rank import Ranker
@@ -24,11 +26,13 @@ class Engine:
         limits: Limits,
         *,
         rephraser: Rephraser,
+        moments: MomentsCache,
+        matches: MatchCache,
         monitor: RecallMonitor | None = None,
     ) -> None:
         self._collection = collection
-        queries, taste = QueryEncoder(encoder, limits), Taste(axes, encoder.model_id)
-        self._searcher = Searcher(queries, taste, rephraser, monitor)
+        queries, taste = QueryEncoder(encoder, limits), Taste(axes, encoder.model_id, moments)
+        self._searcher = Searcher(queries, taste, rephraser, matches, monitor)
         self._ranker = Ranker(queries, taste)
 
     def search(self, query: SearchQuery) -> Answer:

@@ -40,11 +40,17 @@ class MatchCache:
     Thread-safe. One thread learns at a time; `close` waits for it.
     """
 
-    def __init__(self, encoder: Encoder, moments: MomentsCache, path: Path | None = None) -> None:
-        """With `path` the model is kept there, and the next process begins with it."""
+    def __init__(
+        self, encoder: Encoder, moments: MomentsCache, path: Path | None = None, *, learns: bool = True
+    ) -> None:
+        """With `path` the model is kept there, and the next process begins with it.
+
+        Without `learns` it only reads what others left there: a command should not outlast its answer.
+        """
         self._encoder = encoder
         self._moments = moments
         self._path = path
+        self._learns = learns
         self._lock = threading.Lock()
         self._learned: Learned | None = None
         self._looked = path is None
@@ -60,13 +66,13 @@ class MatchCache:
             if not self._looked:
                 self._learned = self._load()
                 self._looked = True
-            if self._learned is None or not self._learned.fits(view):
+            if self._learns and (self._learned is None or not self._learned.fits(view)):
                 self._start(view)
             if self._learned is not None:
                 return self._learned.model
             if self._failed is not None and self._failed[0] == view.generation:
                 return f"it could not be learned: {self._failed[1]}"
-            return "it is being learned"
+            return "it is being learned" if self._learns else "nobody has learned it yet: `kallos serve` does"
 
     def wait(self, view: View) -> MatchModel | str:
         """As `of`, after the learning that is under way."""

@@ -22,6 +22,9 @@ from indexer.errors import InvalidQueryError
 from indexer.view import View
 from rerank.clock import Clock
 from rerank.cursor import Cursor, fingerprint
+from rerank.evidence import HITS
+from rerank.match import Match
+from rerank.match_cache import MatchCache
 from rerank.monitor import RecallMonitor, Sample
 from rerank.page import Page, Scored, best
 from rerank.query import QueryEncoder, Question, rephrasable, rephrased
@@ -30,7 +33,7 @@ from rerank.rephrase.types import Rewrite
 from rerank.scope import Scope, named
 from rerank.shortlist import shortlist, vendi_of
 from rerank.terms import Taste, Term, combined, scales, warnings
-from rerank.types import QUERY_TERM, REWRITE_TERM, Answer, CandidateMode, Hit, SearchQuery
+from rerank.types import QUERY_TERM, REWRITE_TERM, Answer, CandidateMode, Hit, SearchQuery, TextPart
 
 MOST_COUNTS = 100  # values of a field in one answer
 DEEPEST = 10_000  # hits that paging through an approximate search can reach; exact ones have no end
@@ -68,11 +71,17 @@ class Searcher:
     """Stateless but for caches; safe to call from threads."""
 
     def __init__(
-        self, queries: QueryEncoder, taste: Taste, rephraser: Rephraser, monitor: RecallMonitor | None
+        self,
+        queries: QueryEncoder,
+        taste: Taste,
+        rephraser: Rephraser,
+        matches: MatchCache,
+        monitor: RecallMonitor | None,
     ) -> None:
         self._queries = queries
         self._taste = taste
         self._rephraser = rephraser
+        self._matches = matches
         self._monitor = monitor
 
     def search(self, query: SearchQuery, view: View) -> Answer:
@@ -108,6 +117,8 @@ class Searcher:
                 hits, {QUERY_TERM: find(asked, query.limit), REWRITE_TERM: find(alone, query.limit)}
             )
             clock.lap("credit")
+        match = self._judged(query, asked, view, allow)
+        clock.lap("match")
         return Answer(
             hits=hits,
             cursor=None if shown.following is None else shown.following.encode(),
@@ -120,6 +131,7 @@ class Searcher:
             facets={name: view.counts(name, allow)[:MOST_COUNTS] for name in query.facets},
             rewritten=text is not None,
             rewrite=rewrite,
+            match=match,
             vendi=shown.vendi,
             warnings=warnings(terms),
         )
@@ -133,6 +145,20 @@ class Searcher:
             reason = "there is not one text to rephrase"
             return Rewrite(query.rephrase, "original", "not_needed", None, reason, 0.0, None)
         return self._rephraser.rephrase(text.text, query.rephrase)
+
+    def _judged(self, query: SearchQuery, asked: Question, view: View, allow: Bitmap) -> Match | str:
+        """How probable it is that something fits the words, whatever the axes; or why nobody knows."""
+        if query.cursor is not None:
+            return "the first page says it"
+        if not query.parts or not all(isinstance(part, TextPart) and part.weight > 0 for part in query.parts):
+            return "only words are judged"
+        model = self._matches.of(view)
+        if isinstance(model, str):
+            return model
+        best = view.search(asked.direction_D, HITS, allow=allow, recall=query.recall)
+        spread = self._taste.spread(asked.direction_D, view)
+        match = model.judge(asked.direction_D, best.scores_K, view.vectors_at(best.slots_K), spread)
+        return f"fewer than {HITS} pictures may come" if match is None else match
 
     def _paged(self, query: SearchQuery, scope: Scope, sums: Sums, find: Callable[[int], Found]) -> Shown:
         """A page of all there is, in the order of the scores."""

@@ -46,10 +46,10 @@ class Term:
 class Taste:
     """The axes of a collection. Stateless but for caches; safe to use from threads."""
 
-    def __init__(self, axes: AxisStore, model_id: str) -> None:
+    def __init__(self, axes: AxisStore, model_id: str, moments: MomentsCache) -> None:
         self._axes = axes
         self._model_id = model_id
-        self._moments = MomentsCache()
+        self._moments = moments
         self._values = ValuesCache()
 
     def axis(self, name: str) -> Axis:

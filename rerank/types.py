@@ -11,6 +11,7 @@ from indexer.fields import Count
 from indexer.filters import Filter
 from indexer.types import ImageId, ImageRow
 from rerank.diversity import COPY_BITS, COPY_COSINE
+from rerank.match import Match
 from rerank.rephrase.types import Mode, Rewrite
 
 QUERY_TERM = "query"  # the name of the query's own contribution
@@ -186,5 +187,6 @@ class Answer:
     facets: Mapping[str, list[Count]] = field(default_factory=dict)
     rewritten: bool = False  # the order rests on a rewrite too; on every page of the answer
     rewrite: Rewrite | None = None  # what became of the wish to rephrase; on the first page
+    match: Match | str = "it was not asked"  # whether anything fits the words; or why nobody knows
     vendi: float | None = None  # of the hits on this page, where they were made diverse or deduplicated
     warnings: tuple[str, ...] = ()

@@ -30,7 +30,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services = open_services(settings, create=True)
+        services = open_services(settings, create=True, serving=True)
         kinds: dict[str, Work] = {"index": IndexWork(services), "compact": CompactWork(services)}
         runner = JobRunner(services.collection.database, kinds)
         upkeep = Upkeep(services, runner)

@@ -17,6 +17,7 @@ from indexer.errors import InvalidInputError, InvalidQueryError
 from indexer.filters import field_name, parse_filter
 from indexer.types import ImageId, ImageRow
 from rerank.diversity import COPY_BITS, COPY_COSINE
+from rerank.match import Basis, Match
 from rerank.rephrase.types import Mode, Outcome, Rewrite, Variant
 from rerank.types import (
     Answer,
@@ -277,6 +278,24 @@ class RewriteBody(BaseModel):
         )
 
 
+class MatchBody(BaseModel):
+    """Behind `match_probability`, which is that of a fitting picture among the first ten hits for the words.
+
+    `held`: that the collection holds one, found or not. `basis`: what taught it, `captions` or the
+    `background`. `reason`: why there is no probability.
+    """
+
+    held: float | None
+    basis: Basis | None
+    reason: str | None
+
+    @classmethod
+    def of(cls, match: Match | str) -> Self:
+        if isinstance(match, str):
+            return cls(held=None, basis=None, reason=match)
+        return cls(held=match.held, basis=match.basis, reason=None)
+
+
 class SearchAnswer(BaseModel):
     """Hits, best first, and how they were found.
 
@@ -289,8 +308,9 @@ class SearchAnswer(BaseModel):
     index: IndexFacts
     model: str
     rewritten: bool
+    match_probability: float | None
+    match: MatchBody
     rewrite: RewriteBody | None
-    match_probability: float | None = None
     vendi: float | None
     facets: dict[str, list[CountBody]]
     warnings: list[str]
@@ -306,6 +326,8 @@ class SearchAnswer(BaseModel):
             model=answer.model_id,
             rewritten=answer.rewritten,
             rewrite=None if answer.rewrite is None else RewriteBody.of(answer.rewrite),
+            match_probability=answer.match.probability if isinstance(answer.match, Match) else None,
+            match=MatchBody.of(answer.match),
             vendi=answer.vendi,
             facets={
                 name: [CountBody(value=one.value, count=one.count) for one in counts]

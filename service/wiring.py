@@ -17,6 +17,8 @@ from indexer.recall_log import RecallLog
 from indexer.thumbnails import ThumbnailStore
 from rerank.defaults import ensure_default_axes
 from rerank.engine import Engine
+from rerank.match_cache import MatchCache
+from rerank.moments import MomentsCache
 from rerank.monitor import RecallMonitor
 from rerank.rephrase.cache import AnswerCache
 from rerank.rephrase.chat import ChatModel
@@ -39,6 +41,7 @@ class Services:
     axes: AxisStore
     engine: Engine
     rephraser: Rephraser
+    matches: MatchCache
     limits: Limits
     thumbnails: ThumbnailStore
     originals: OriginalStore
@@ -59,6 +62,7 @@ class Services:
     def close(self) -> None:
         self.monitor.close()
         self.rephraser.close()
+        self.matches.close()
         self.fetcher.close()
         self.collection.close()
 
@@ -68,8 +72,8 @@ def thread_count(settings: Settings) -> int:
     return settings.threads or len(os.sched_getaffinity(0))
 
 
-def open_services(settings: Settings, *, create: bool) -> Services:
-    """Open the data directory; with `create`, make what is missing.
+def open_services(settings: Settings, *, create: bool, serving: bool = False) -> Services:
+    """Open the data directory; with `create`, make what is missing. Only who is `serving` learns meanwhile.
 
     Raises:
         NotFoundError: Nothing has been indexed there and `create` is False.
@@ -91,13 +95,25 @@ def open_services(settings: Settings, *, create: bool) -> Services:
     recall = RecallLog(collection.database, settings.collection)
     monitor = RecallMonitor(recall, settings.recall_sample_share)
     rephraser = open_rephraser(settings, encoder)
+    moments = MomentsCache()
+    matches = MatchCache(encoder, moments, collection.folder / "match.safetensors", learns=serving)
     limits = Limits.from_memory(workers=thread_count(settings))
     return Services(
         settings=settings,
         collection=collection,
         encoder=encoder,
         axes=axes,
-        engine=Engine(collection, encoder, axes, limits, rephraser=rephraser, monitor=monitor),
+        engine=Engine(
+            collection,
+            encoder,
+            axes,
+            limits,
+            rephraser=rephraser,
+            moments=moments,
+            matches=matches,
+            monitor=monitor,
+        ),
+        matches=matches,
         rephraser=rephraser,
         recall=recall,
         monitor=monitor,

@@ -17,6 +17,7 @@ from indexer.collection import Collection
 from indexer.encoders.builtin import BuiltinEncoder
 from indexer.filters import parse_filter
 from indexer.images import Limits
+from rerank.moments import MomentsCache
 from rerank.query import QueryEncoder
 from rerank.rank import Ranker
 from rerank.terms import Taste
@@ -50,7 +51,7 @@ def measure_rank(collection: Collection) -> RankResult:
     """Over a collection of `service.bench.contenders.fill`. The answer is compared with NumPy's first."""
     store = AxisStore(collection.database, collection.name)
     queries = QueryEncoder(BuiltinEncoder(threads=1), Limits.from_memory())  # nobody asks it for words here
-    ranker = Ranker(queries, Taste(store, collection.model_id))
+    ranker = Ranker(queries, Taste(store, collection.model_id, MomentsCache()))
     rng = np.random.default_rng(11)
     axes = [_new_axis(store, collection, f"bench-{number}", rng) for number in range(2 * FRESH + 1)]
     known, *fresh = [axis.name for axis in axes]

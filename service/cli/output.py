@@ -9,6 +9,7 @@ from rich.table import Table
 
 from indexer.contact_sheet import contact_sheet
 from indexer.images import thumbnail_of
+from rerank.match import DEFAULT_THRESHOLD, Match
 from rerank.types import Answer, Hit
 from service.schemas import SearchAnswer
 from service.wiring import Services
@@ -26,6 +27,11 @@ def print_answer(answer: Answer, *, as_json: bool) -> None:
     if as_json:
         print_json(SearchAnswer.of(answer).model_dump(mode="json"))
         return
+    if answer.rewrite is not None:
+        found = answer.rewrite
+        ERR.print(f"[cyan]{found.outcome}:[/] {found.text or found.reason}", soft_wrap=True)
+    if isinstance(answer.match, Match) and answer.match.probability < DEFAULT_THRESHOLD:
+        ERR.print(f"[yellow]note:[/] perhaps nothing fits ({answer.match.probability:.0%})", soft_wrap=True)
     for warning in answer.warnings:
         ERR.print(f"[yellow]note:[/] {warning}", soft_wrap=True)
     terms = list(dict.fromkeys(term for hit in answer.hits for term in hit.contributions))

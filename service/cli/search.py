@@ -1,19 +1,32 @@
 """`kallos search` and `kallos rank`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, TypeVar, get_args
 
 import typer
 
 from indexer.errors import InvalidInputError, InvalidQueryError
 from indexer.filters import Filter, parse_filter
 from indexer.types import ImageId
-from rerank.types import IdPart, ImagePart, Part, RankQuery, SearchQuery, TextPart
+from rerank.rephrase.types import Mode
+from rerank.types import (
+    Deduplicate,
+    Diversify,
+    IdPart,
+    ImagePart,
+    Part,
+    RankQuery,
+    Rerank,
+    SearchQuery,
+    TextPart,
+)
 from service.cli.options import Collection, DataDir, Json, Limit, Sheet, settings_from
 from service.cli.output import print_answer, write_sheet
 from service.wiring import open_services
 
+Choice = TypeVar("Choice")
 Words = Annotated[str | None, typer.Argument(help='What to look for, such as "red bicycle".')]
 Images = Annotated[
     list[Path] | None, typer.Option("--image", help="A picture to look like; may be repeated.")
@@ -41,6 +54,26 @@ def search(
     ] = None,
     condition: Filters = None,
     percentile: Percentiles = None,
+    rephrase: Annotated[
+        str | None,
+        typer.Option(
+            "--rephrase",
+            help="auto, repeat, detail, k_list, keyword_dict, reorganise; needs KALLOS_LLM_MODEL.",
+        ),
+    ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option("--rerank", help="Sort the pool by NAME, or by its score and NAME=WEIGHT."),
+    ] = None,
+    diverse: Annotated[
+        str | None, typer.Option("--diverse", help="mmr or vendi: different pictures first.")
+    ] = None,
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates/--no-duplicates", help="Show near-duplicates too.")
+    ] = True,
+    pool: Annotated[
+        int, typer.Option("--pool", min=10, max=500, help="Best hits that those three see.")
+    ] = 100,
     exact: Annotated[bool, typer.Option("--exact", help="Score every picture, whatever it takes.")] = False,
     limit: Limit = 10,
     cursor: Cursor = None,
@@ -55,6 +88,11 @@ def search(
         axes=dict(_weight(text) for text in axis or []),
         filter=_filter(condition),
         percentiles=_bands(percentile),
+        rephrase=None if rephrase is None else _one_of("--rephrase", rephrase, get_args(Mode)),
+        rerank=None if rerank is None else _rerank(rerank),
+        diversify=None if diverse is None else Diversify(_one_of("--diverse", diverse, ("mmr", "vendi"))),
+        deduplicate=None if duplicates else Deduplicate(),
+        pool=pool,
         recall=1.0 if exact else 0.95,
         limit=limit,
         cursor=cursor,
@@ -102,7 +140,7 @@ def rank(
         parts=_parts(words, image, like, unlike),
         filter=_filter(condition),
         percentiles=_bands(percentile),
-        order=_order(order),
+        order=_one_of("--order", order, ("desc", "asc")),
         candidates=candidates,
         limit=limit,
         cursor=cursor,
@@ -163,8 +201,13 @@ def _filter(text: str | None) -> Filter | None:
         raise InvalidInputError(f"--filter is not JSON: {error}") from error
 
 
-def _order(text: str) -> Literal["desc", "asc"]:
-    match text:
-        case "desc" | "asc":
-            return text
-    raise InvalidInputError(f"--order {text!r}: expected desc or asc")
+def _rerank(text: str) -> Rerank:
+    name, weight = _weight(text)
+    return Rerank(name, weight if "=" in text else None)
+
+
+def _one_of(option: str, text: str, choices: Sequence[Choice]) -> Choice:
+    for choice in choices:
+        if text == choice:
+            return choice
+    raise InvalidInputError(f"{option} {text!r}: expected one of {', '.join(map(str, choices))}")

@@ -4,6 +4,8 @@ from indexer.axis_store import AxisStore
 from indexer.collection import Collection
 from indexer.images import Limits
 from rerank.engine import Engine
+from rerank.match_cache import MatchCache
+from rerank.moments import MomentsCache
 from rerank.rephrase.chat import ChatModel
 from rerank.rephrase.rephraser import Rephraser
 from tests.support.encoder import ColourEncoder
@@ -13,5 +15,13 @@ LIMITS = Limits(1 << 20, 1 << 20)
 
 def open_engine(collection: Collection, axes: AxisStore, *, model: ChatModel | None = None) -> Engine:
     """`model` rephrases queries."""
-    encoder = ColourEncoder()
-    return Engine(collection, encoder, axes, LIMITS, rephraser=Rephraser(encoder, model))
+    encoder, moments = ColourEncoder(), MomentsCache()
+    return Engine(
+        collection,
+        encoder,
+        axes,
+        LIMITS,
+        rephraser=Rephraser(encoder, model),
+        moments=moments,
+        matches=MatchCache(encoder, moments),
+    )
