@@ -202,13 +202,13 @@ def match(
 
 @app.command()
 def diversity(out: Out = RESULTS, as_json: Json = False) -> None:
-    """Milliseconds to make a pool of 200 hits diverse."""
-    document = circumstances(data=f"generated, {POOL} x {DIM}", ms=measure_diversity())
+    """CPU milliseconds to make a pool of 200 hits diverse."""
+    document = circumstances(data=f"generated, {POOL} x {DIM}", cpu_ms=measure_diversity())
     write(out / "diversity.json", document)
     if as_json:
         print_json(document)
     else:
-        OUT.print(document["ms"])
+        OUT.print(document["cpu_ms"])
 
 
 @app.command("all")
