@@ -111,7 +111,7 @@ def most_diverse(
 ) -> Int64[ndarray, " k"]:
     """Places of `k` hits, each added so that the quality-weighted Vendi score (14) of the chosen is largest.
 
-    Of 200 hits, ten take 4 ms and thirty 50 ms: the work grows with the fourth power of `k`.
+    The work grows with the fourth power of `k`; `kallos bench diversity` measures it.
 
     Args:
         quality_N: In (0, 1], as `qualities` makes them.

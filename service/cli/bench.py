@@ -12,6 +12,7 @@ from indexer.encoders.registry import load_encoder
 from indexer.images import Limits
 from rerank.retrieval import Recall
 from service.bench.contenders import CONTENDERS, fill
+from service.bench.diversity import DIM, POOL, measure_diversity
 from service.bench.ingest import throughput, without_svg
 from service.bench.levels import RememberedTexts, levelled, levelled_texts
 from service.bench.match import TRIALS, measure
@@ -224,6 +225,17 @@ def match(
         print_json(document)
     else:
         OUT.print(_match_table(measured))
+
+
+@app.command()
+def diversity(out: Out = RESULTS, as_json: Json = False) -> None:
+    """CPU milliseconds to make a pool of 200 hits diverse."""
+    document = circumstances(data=f"generated, {POOL} x {DIM}", cpu_ms=measure_diversity())
+    write(out / "diversity.json", document)
+    if as_json:
+        print_json(document)
+    else:
+        OUT.print(document["cpu_ms"])
 
 
 @app.command("all")
