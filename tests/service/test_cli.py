@@ -88,7 +88,7 @@ def test_sync_follows_the_folder(library: Path, capsys: pytest.CaptureFixture[st
         (["index", "--model", "nonsense", "."], 1, "'nonsense' is no model"),
         (["search", "--axis", "a=b", "x"], 2, "expected NAME=WEIGHT"),
         (["search", "--filter", "{", "x"], 2, "--filter is not JSON"),
-        (["rank", "--order", "up"], 2, "expected desc or asc"),
+        (["rank", "--order", "up"], 2, "expected one of desc, asc"),
         (["nonsense"], 2, "No such command"),
     ],
 )
