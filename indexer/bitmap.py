@@ -53,6 +53,10 @@ class Bitmap:
         """One bool for each row."""
         return np.unpackbits(self.bytes_B, count=self.size, bitorder="little").view(bool)
 
+    def has(self, rows_N: Int64[ndarray, " n"]) -> ndarray:
+        """One bool for each of `rows_N`, which lie in [0, size)."""
+        return (self.bytes_B[rows_N >> 3] & BIT[rows_N & 7]) != 0
+
     def rows(self) -> Int64[ndarray, " n"]:
         """The members, rising."""
         return np.flatnonzero(self.mask())

@@ -21,6 +21,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from indexer import state as states
+from indexer.ann.gpu import Gpu
 from indexer.ann.rows import Rows
 from indexer.bitmap import Bitmap
 from indexer.catalog import Catalog, Known
@@ -53,13 +54,14 @@ class Collection:
         dim: int,
         database: Database,
         exact_rows: int = EXACT_ROWS,
+        gpu: Gpu | None = None,
     ) -> None:
         self.name = name
         self.model_id = model_id
         self.dim = dim
         self.database = database
         self.folder = data_dir / name
-        self.snapshots = SnapshotStore(self.folder)
+        self.snapshots = SnapshotStore(self.folder, gpu)
         self.catalog = Catalog(name)
         self.writer = WriterLock(data_dir / "writer.lock")
         self._fields = Fields(_reader(database, self.catalog))
@@ -70,11 +72,19 @@ class Collection:
 
     @classmethod
     def open(
-        cls, data_dir: Path, name: str = "default", *, model_id: str, dim: int, exact_rows: int = EXACT_ROWS
+        cls,
+        data_dir: Path,
+        name: str = "default",
+        *,
+        model_id: str,
+        dim: int,
+        exact_rows: int = EXACT_ROWS,
+        gpu: Gpu | None = None,
     ) -> "Collection":
         """Open the collection `name`, made for `model_id` when it does not exist.
 
-        At most `exact_rows` eligible pictures are scanned exactly even where there is an index.
+        At most `exact_rows` eligible pictures are scanned exactly even where there is an index. The index is
+        searched on `gpu` when its family can be.
 
         Raises:
             ModelMismatchError: It holds vectors of another model.
@@ -93,7 +103,7 @@ class Collection:
                 f"collection {name!r} holds vectors of {have.model_id} ({have.dim} numbers), "
                 f"not of {model_id} ({dim}): use that model, or another collection"
             )
-        return cls(data_dir, name, model_id, dim, database, exact_rows)
+        return cls(data_dir, name, model_id, dim, database, exact_rows, gpu)
 
     def close(self) -> None:
         self._scans.shutdown()

@@ -59,8 +59,14 @@ class CompactReport:
 
 
 def plan_for(collection: Collection, aims: Aims) -> Plan:
+    gpu = collection.snapshots.gpu
     return plan(
-        collection.view().images, collection.dim, memory_bytes=aims.memory_bytes, latency_ms=aims.latency_ms
+        collection.view().images,
+        collection.dim,
+        memory_bytes=aims.memory_bytes,
+        latency_ms=aims.latency_ms,
+        gpu=gpu is not None,
+        cagra=gpu is not None and gpu.has_cagra,
     )
 
 

@@ -18,11 +18,13 @@ from numpy import ndarray
 
 from indexer.ann.build import Watch, build
 from indexer.ann.calibrate import calibrate
+from indexer.ann.flat import Flat
+from indexer.ann.gpu import Gpu, Placed, load_cagra, place
 from indexer.ann.hnsw import Hnsw
-from indexer.ann.index import Calibration, Family, Point, Proposer, Snapshot
+from indexer.ann.index import Calibration, Family, Point, Snapshot
 from indexer.ann.ivf import Ivf
 from indexer.ann.rows import Rows
-from indexer.errors import CorruptStoreError
+from indexer.errors import CorruptStoreError, UnavailableError
 from indexer.faults import reached
 from indexer.files import remove_tree, replace_text, sha256_of_file, sync_file, sync_folder
 from indexer.vectors import of_epoch
@@ -67,10 +69,11 @@ class Loaded:
 
 
 class SnapshotStore:
-    """Loads, builds and swaps the index of one collection."""
+    """Loads, builds and swaps the index of one collection; on `gpu` where there is one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, gpu: Gpu | None = None) -> None:
         self._folder = folder
+        self.gpu = gpu
         self._lock = Lock()
         self._loaded: Loaded | None = None
         self._rejected: Mark | None = None  # a manifest that failed
@@ -119,10 +122,10 @@ class SnapshotStore:
         """
         work = self._folder / f"build-{epoch}-{len(rows)}"
         self._remove_work(except_for=work)
-        proposer = build(rows, family, work, watch)
+        made = build(rows, family, work, watch, self.gpu)
         name = f"index-{self._next_number()}.faiss"
         beside = self._folder / f"{name}.part"
-        proposer.save(beside)
+        made.save(beside)
         sync_file(beside)
         reached("index-written")
         path = self._folder / name
@@ -130,12 +133,12 @@ class SnapshotStore:
         sync_folder(self._folder)
         reached("index-renamed")
         # Calibrated as it will be searched: loaded from its file.
-        loaded = _load(path, family, rows)
-        calibration = calibrate(loaded, rows, asked_QD, lambda: watch.step("calibration", 0, 0))
+        loaded = _load(path, family, rows, self.gpu)
+        calibration = calibrate(loaded.proposer, rows, asked_QD, lambda: watch.step("calibration", 0, 0))
         manifest = Manifest(
             index=name,
             family=family,
-            built=proposer.built,
+            built=made.built,
             generation=generation,
             calibration=calibration.points,
             bytes=path.stat().st_size,
@@ -186,17 +189,18 @@ class SnapshotStore:
             return None
         try:
             self.check(manifest)
-            proposer = _load(self._folder / manifest.index, manifest.family, rows)
-            if proposer.built != manifest.built:
+            placed = _load(self._folder / manifest.index, manifest.family, rows, self.gpu)
+            if placed.proposer.built != manifest.built:
                 raise CorruptStoreError(
-                    f"{manifest.index} holds {proposer.built} rows: its manifest says {manifest.built}"
+                    f"{manifest.index} holds {placed.proposer.built} rows: its manifest says {manifest.built}"
                 )
-        except (CorruptStoreError, OSError) as error:
+        except (CorruptStoreError, UnavailableError, OSError) as error:
             if self._replaced(manifest, epoch):  # by another process, while we looked: look again
                 return self._current(rows, epoch)
             self._reject(mark, error)
             return None
-        snapshot = Snapshot(manifest.family, proposer, Calibration(manifest.calibration))
+        known = Calibration(manifest.calibration)
+        snapshot = Snapshot(manifest.family, placed.proposer, known, placed.where)
         self._loaded = Loaded(mark, snapshot)
         return self._loaded.over(rows)
 
@@ -225,6 +229,16 @@ class SnapshotStore:
         LOG.warning("searching without an index until the next `kallos compact`: %s", error)
 
 
-def _load(path: Path, family: Family, rows: Rows) -> Proposer:
+def _load(path: Path, family: Family, rows: Rows, gpu: Gpu | None) -> Placed:
     """An index whose checksum has been checked. A graph needs as many rows as it was built over."""
-    return Hnsw.load(path, rows) if family == "hnsw" else Ivf.load(path)
+    match family:
+        case "flat":
+            return place(Flat.load(path, rows), gpu)
+        case "cagra":
+            return load_cagra(path, rows, gpu)
+        case "hnsw":
+            return Placed(Hnsw.load(path, rows), "cpu")
+        case "ivf_sq8":
+            return place(Ivf.load(path), gpu)
+        case "ivf_rabitq":
+            return Placed(Ivf.load(path), "cpu")  # FAISS has no such kernel

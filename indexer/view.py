@@ -87,6 +87,11 @@ class View:
         return None if self._snapshot is None else self._snapshot.family
 
     @property
+    def where(self) -> str:
+        """What searches the index: `cpu`, a device, or `cpu:` and why not a device."""
+        return "cpu" if self._snapshot is None else self._snapshot.where
+
+    @property
     def deleted(self) -> int:
         """Rows that are still there for pictures that are not."""
         return len(self.matrix) - self.images

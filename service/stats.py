@@ -9,12 +9,17 @@ from service.wiring import Services
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """`index` is the family in force, or `exact`. `recall` is None until searches have been measured."""
+    """`index` is the family in force, or `exact`; `index_device` what searches it, and if not a GPU, why.
+
+    `gpu_failures` were answered by the CPU. `recall` is None until searches have been measured.
+    """
 
     images: int
     generation: int
     model: str
     index: str
+    index_device: str
+    gpu_failures: int
     indexed_rows: int
     unindexed_rows: int
     deleted_rows: int
@@ -30,12 +35,15 @@ class Stats:
 
 def stats_of(services: Services) -> Stats:
     view = services.collection.view()
+    gpu = services.collection.snapshots.gpu
     rows = view.images + view.deleted
     return Stats(
         images=view.images,
         generation=view.generation,
         model=services.encoder.model_id,
         index=view.family or "exact",
+        index_device=view.where,
+        gpu_failures=0 if gpu is None else gpu.failures,
         indexed_rows=view.built,
         unindexed_rows=rows - view.built,
         deleted_rows=view.deleted,

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from indexer.ann.gpu import Gpu
 from indexer.axis_store import AxisStore
 from indexer.collection import Collection
 from indexer.encoders.registry import load_encoder
@@ -87,7 +88,11 @@ def open_services(settings: Settings, *, create: bool, serving: bool = False) ->
         )
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     collection = Collection.open(
-        settings.data_dir, settings.collection, model_id=encoder.model_id, dim=encoder.dim
+        settings.data_dir,
+        settings.collection,
+        model_id=encoder.model_id,
+        dim=encoder.dim,
+        gpu=None if settings.device == "cpu" else Gpu.find(),
     )
     axes = AxisStore(collection.database, settings.collection)
     ensure_default_axes(axes, encoder)

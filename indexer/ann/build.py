@@ -22,8 +22,10 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from indexer.ann.calibrate import calibration_rows
+from indexer.ann.flat import Flat
+from indexer.ann.gpu import CagraBuild, Gpu
 from indexer.ann.hnsw import BUILD_QUEUE, LINKS, Hnsw
-from indexer.ann.index import Family, Proposer
+from indexer.ann.index import Built, Family
 from indexer.ann.ivf import CODES, Ivf
 from indexer.ann.rows import Rows
 
@@ -55,7 +57,7 @@ class Watch:
             raise BuildStopped
 
 
-def build(rows: Rows, family: Family, work: Path, watch: Watch) -> Proposer:
+def build(rows: Rows, family: Family, work: Path, watch: Watch, gpu: Gpu | None = None) -> Built:
     """An index of `family` over all of `rows`.
 
     `rows` holds at least one. `work` is a folder for finished steps, made when missing; it belongs to these
@@ -63,9 +65,18 @@ def build(rows: Rows, family: Family, work: Path, watch: Watch) -> Proposer:
 
     Raises:
         BuildStopped: `watch` asked for it.
+        UnavailableError: The family is built on a GPU, and there is none that can.
     """
     work.mkdir(parents=True, exist_ok=True)
-    return _hnsw(rows, watch) if family == "hnsw" else _ivf(rows, family, work, watch)
+    match family:
+        case "flat":
+            return Flat(rows)
+        case "cagra":
+            return CagraBuild(rows, gpu)
+        case "hnsw":
+            return _hnsw(rows, watch)
+        case _:
+            return _ivf(rows, family, work, watch)
 
 
 def lists_for(count: int) -> int:

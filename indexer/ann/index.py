@@ -16,8 +16,18 @@ from numpy import ndarray
 
 from indexer.bitmap import Bitmap
 
-Family = Literal["ivf_rabitq", "ivf_sq8", "hnsw"]
+Family = Literal["ivf_rabitq", "ivf_sq8", "hnsw", "flat", "cagra"]
 FAMILIES: tuple[Family, ...] = ("ivf_rabitq", "ivf_sq8", "hnsw")
+GPU_FAMILIES: tuple[Family, ...] = ("flat", "cagra")  # of use only there; `ivf_sq8` runs on both
+
+
+class Built(Protocol):
+    """An index that was made and not yet read back."""
+
+    @property
+    def built(self) -> int: ...
+
+    def save(self, path: Path) -> None: ...
 
 
 class Proposer(Protocol):
@@ -44,8 +54,6 @@ class Proposer(Protocol):
     def efforts(self) -> list[int]:
         """Efforts worth calibrating, rising."""
         ...
-
-    def save(self, path: Path) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +112,12 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An index in force, with its calibration."""
+    """An index in force, with its calibration. `where`: `cpu`, a device, or `cpu:` and why not a device."""
 
     family: Family
     proposer: Proposer
     calibration: Calibration
+    where: str = "cpu"
 
     @property
     def built(self) -> int:

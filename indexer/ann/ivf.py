@@ -42,6 +42,11 @@ class Ivf:
         faiss.write_index(self._index, str(path))
 
     @property
+    def index(self) -> Any:  # noqa: ANN401
+        """FAISS's own, for a clone of it."""
+        return self._index
+
+    @property
     def built(self) -> int:
         return int(self._index.ntotal)
 

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from indexer.ann.build import BuildStopped, Watch
-from indexer.ann.index import FAMILIES, Family
+from indexer.ann.index import FAMILIES, GPU_FAMILIES, Family
 from indexer.ann.plan import Plan
 from indexer.backup import BackupReport
 from indexer.backup import backup as run_backup
@@ -53,7 +53,11 @@ def verify(
 
 def compact(
     family: Annotated[
-        str | None, typer.Option("--family", help="ivf_rabitq, ivf_sq8 or hnsw, whatever the plan says.")
+        str | None,
+        typer.Option(
+            "--family",
+            help="ivf_rabitq, ivf_sq8, hnsw, or for a GPU flat or cagra, whatever the plan says.",
+        ),
     ] = None,
     reclaim: Annotated[
         bool | None,
@@ -103,11 +107,12 @@ def _compact(collection: Store, aims: Aims, family: Family | None, reclaim: bool
 
 
 def _family(name: str | None) -> Family | None:
-    for family in FAMILIES:
+    families = (*FAMILIES, *GPU_FAMILIES)
+    for family in families:
         if name == family:
             return family
     if name is not None:
-        raise InvalidInputError(f"{name!r} is not a kind of index: expected {', '.join(FAMILIES)}")
+        raise InvalidInputError(f"{name!r} is not a kind of index: expected {', '.join(families)}")
     return None
 
 
@@ -137,7 +142,9 @@ def stats(data_dir: DataDir = None, collection: Collection = None, as_json: Json
     OUT.print(f"{found.images} pictures, generation {found.generation}, {found.disk_bytes / 1e6:.1f} MB")
     OUT.print(f"model {found.model}", markup=False)
     behind = f"{found.unindexed_rows} behind it, {found.deleted_rows} deleted"
-    OUT.print(f"index {found.index} over {found.indexed_rows} rows, {behind}")
+    OUT.print(
+        f"index {found.index} over {found.indexed_rows} rows, {behind}; searched on {found.index_device}"
+    )
     if found.recall is None:
         OUT.print("recall: not measured yet; a server measures a share of its approximate searches")
     else:
