@@ -8,23 +8,22 @@ from typing import Annotated
 import typer
 
 from indexer.encoders.builtin import FOLDER, BuiltinEncoder
+from indexer.errors import InvalidInputError, KallosError
 from training.encoder import materials
 from training.encoder.backbone import export_backbone
 from training.encoder.evaluate import evaluate
 from training.encoder.fit import fit, read_pixels
+from training.rankability.cli import evaluate_app, materials_app
 
 CALIBRATION = 64
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train and evaluate what Kallos ships.")
 encoder_app = typer.Typer(no_args_is_help=True, help="The builtin encoder.")
 app.add_typer(encoder_app, name="encoder")
+app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(materials_app, name="materials")
 
 Materials = Annotated[Path, typer.Option(help="Where the training material lies.")]
-
-
-@app.callback()
-def root() -> None:
-    """Keep `encoder` a group, also while it is the only one."""
 
 
 @encoder_app.command("fetch")
@@ -67,4 +66,8 @@ def encoder_evaluate(
 
 
 def main() -> None:
-    app()
+    try:
+        app()
+    except KallosError as error:
+        sys.stderr.write(f"{error} [{error.code}]\n")
+        sys.exit(2 if isinstance(error, InvalidInputError) else 1)

