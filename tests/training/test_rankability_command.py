@@ -47,7 +47,7 @@ def test_the_command_measures_generated_pictures(tmp_path: Path) -> None:
     (row,) = document["attributes"]
     assert document["model"] == BuiltinEncoder().model_id
     assert (row["data"], row["attribute"], row["pictures"], row["test"]) == ("ramp", "brightness", COUNT, 18)
-    assert row["linear"]["srcc"] > 0.9
+    assert row["linear"]["srcc"] > 0.8
     assert row["no_train"]["runs"] == 1
     assert set(row["shipped"]) == set(BuiltinEncoder().axes())
     assert set(row["text"]) == {"high - low", "a bright picture"}
@@ -193,7 +193,8 @@ def test_trees_are_counted_in_the_tile_that_holds_their_centre(tmp_path: Path) -
     # Two columns and three rows of tiles; the fourth centre, (400, 610), lies in the strip that is cut off.
     assert [row["trees"] for row in rows] == [2, 1, 0, 0, 0, 0]
     assert [row["group"] for row in rows] == ["plot 0 0"] * 4 + ["plot 1 0"] * 2
-    assert Image.open(tmp_path / str(rows[0]["image"])).size == (200, 200)
+    with Image.open(tmp_path / str(rows[0]["image"])) as tile:
+        assert tile.size == (200, 200)
 
 
 def emoji(short_name: str, unified: str, **more: object) -> dict[str, object]:

@@ -3,6 +3,8 @@
 Dimension key   N pictures, D embedding, B batch
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,9 +35,22 @@ def nonlinear_scores(
     seen_ND, seen_N = x_ND[split.train_I], label_N[split.train_I]
     z_ND = (x_ND - seen_ND.mean(axis=0)) / np.maximum(seen_ND.std(axis=0), STD_FLOOR)
     y_N = (label_N - seen_N.mean()) / seen_N.std()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)
         return _train(torch.from_numpy(z_ND).float(), torch.from_numpy(y_N).float(), split)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """These matrices are so small that threads would only wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train(z_ND: "torch.Tensor", y_N: "torch.Tensor", split: Split) -> Float32[ndarray, " n"]:
