@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from indexer.encoders.builtin import FOLDER, BuiltinEncoder
+from indexer.errors import InvalidInputError, KallosError
 from training.encoder import materials
 from training.encoder.backbone import export_backbone
 from training.encoder.evaluate import evaluate
 from training.encoder.fit import fit, read_pixels
 from training.generator.cli import evaluate_generator, generator_app
+from training.rankability.cli import evaluate_rankability, materials_app
 
 CALIBRATION = 64
 
@@ -21,15 +23,12 @@ encoder_app = typer.Typer(no_args_is_help=True, help="The builtin encoder.")
 evaluate_app = typer.Typer(no_args_is_help=True, help="How good is it?")
 app.add_typer(encoder_app, name="encoder")
 app.add_typer(generator_app, name="generator")
+app.add_typer(materials_app, name="materials")
 app.add_typer(evaluate_app, name="evaluate")
 evaluate_app.command("generator")(evaluate_generator)
+evaluate_app.command("rankability")(evaluate_rankability)
 
 Materials = Annotated[Path, typer.Option(help="Where the training material lies.")]
-
-
-@app.callback()
-def root() -> None:
-    """Keep `encoder` a group, also while it is the only one."""
 
 
 @encoder_app.command("fetch")
@@ -72,4 +71,8 @@ def encoder_evaluate(
 
 
 def main() -> None:
-    app()
+    try:
+        app()
+    except KallosError as error:
+        sys.stderr.write(f"{error} [{error.code}]\n")
+        sys.exit(2 if isinstance(error, InvalidInputError) else 1)

@@ -10,8 +10,9 @@ from rerank.retrieval import recall
 from tests.support.files import encoded, noise
 from training.encoder import fit
 from training.encoder.evaluate import HELD_OUT, _split
-from training.encoder.fit import Seen, age_photo, degrade
+from training.encoder.fit import Seen
 from training.encoder.materials import Captioned, _clipart_captions, stamps
+from training.encoder.spoil import age_photo, degrade
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

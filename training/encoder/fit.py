@@ -4,7 +4,6 @@ Dimension key   N pictures, Q captions, C classes, F features, H head input, T t
 """
 
 import importlib.util
-import io
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int64
 from numpy import ndarray
-from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from safetensors.numpy import save_file
 
 from indexer.encoders.builtin import (
@@ -29,14 +27,13 @@ from indexer.encoders.builtin import (
 from indexer.errors import UnavailableError
 from indexer.images import Limits, decode
 from training.encoder.materials import Captioned
+from training.encoder.spoil import Pixels, age_photo, degrade
 
 STEPS, BATCH, PEAK_RATE, WEIGHT_DECAY, DROPOUT, SCALE = 300, 384, 3e-3, 0.3, 0.5, 20.0
 SAME_TEXT = 0.85  # captions closer than this are not told apart
 GLOSS_COPIES = 3
 RIDGE = 1.0
 AXIS_PICTURES = 500
-
-Pixels = UInt8[ndarray, "h w 3"]
 
 
 def read_pixels(drawings: Sequence[Captioned]) -> list[Pixels]:
@@ -259,41 +256,3 @@ def _age(
         "teach this axis with example pictures instead."
     )
     return (v_D / np.linalg.norm(v_D)).astype(np.float32), right / max(pairs, 1), how
-
-
-def degrade(picture: Pixels, rng: np.random.Generator) -> Pixels:
-    """One or two of: blur, noise, hard compression, bad exposure, low resolution."""
-    image = Image.fromarray(picture)
-    for kind in rng.choice(5, rng.integers(1, 3), replace=False):
-        strength = float(rng.uniform(0.3, 1.0))
-        if kind == 0:
-            image = image.filter(ImageFilter.GaussianBlur(1 + 6 * strength))
-        elif kind == 1:
-            noise = rng.normal(0, 20 + 40 * strength, (image.height, image.width, 3))
-            image = Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
-        elif kind == 2:
-            out = io.BytesIO()
-            image.save(out, "JPEG", quality=int(25 - 20 * strength))
-            image = Image.open(io.BytesIO(out.getvalue())).convert("RGB")
-        elif kind == 3:
-            image = ImageEnhance.Brightness(image).enhance(1 - 0.7 * strength)
-            image = ImageEnhance.Contrast(image).enhance(1 - 0.6 * strength)
-        else:
-            small = (
-                max(8, int(image.width / (2 + 8 * strength))),
-                max(8, int(image.height / (2 + 8 * strength))),
-            )
-            image = image.resize(small).resize(image.size, Image.Resampling.NEAREST)
-    return np.asarray(image)
-
-
-def age_photo(picture: Pixels, rng: np.random.Generator) -> Pixels:
-    """A faded print: little or no colour, a warm tone, low contrast, grain."""
-    image = Image.fromarray(picture)
-    grey = ImageOps.colorize(ImageOps.grayscale(image), (40, 26, 13), (250, 235, 205))
-    if rng.random() < 0.4:
-        grey = ImageOps.grayscale(image).convert("RGB")
-    image = Image.blend(image, grey, float(rng.uniform(0.6, 1.0)))
-    image = ImageEnhance.Contrast(image).enhance(float(rng.uniform(0.5, 0.9)))
-    grain = rng.normal(0, rng.uniform(4, 16), (image.height, image.width, 1))
-    return np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)

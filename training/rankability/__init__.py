@@ -1,0 +1,1 @@
+"""How well a model's vectors order pictures by an attribute, along one straight direction."""

@@ -1,0 +1,59 @@
+"""Attributes that are computed from pixels, at one scale, so that a picture and its thumbnail agree."""
+
+import io
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+from PIL import Image
+
+SIDE = 256  # pixels of the longer side
+JPEG_QUALITY = 75
+
+
+def colourfulness(pixels_HW3: UInt8[ndarray, "h w 3"]) -> float:
+    """Hasler and Süsstrunk 2003: spread and strength of the two opponent colours."""
+    red, green, blue = np.moveaxis(_scaled(pixels_HW3).astype(np.float64), -1, 0)
+    red_green, yellow_blue = red - green, (red + green) / 2 - blue
+    spread = np.hypot(red_green.std(), yellow_blue.std())
+    return float(spread + 0.3 * np.hypot(red_green.mean(), yellow_blue.mean()))
+
+
+def brightness(pixels_HW3: UInt8[ndarray, "h w 3"]) -> float:
+    """Mean luma, 0 to 255."""
+    return float(_luma(pixels_HW3).mean())
+
+
+def sharpness(pixels_HW3: UInt8[ndarray, "h w 3"]) -> float:
+    """Variance of the Laplacian of the luma."""
+    luma = _luma(pixels_HW3)
+    inside = luma[1:-1, 1:-1]
+    around = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:]
+    return float((around - 4 * inside).var())
+
+
+def complexity(pixels_HW3: UInt8[ndarray, "h w 3"]) -> float:
+    """Bits that a JPEG of quality 75 spends on a pixel."""
+    scaled = _scaled(pixels_HW3)
+    out = io.BytesIO()
+    Image.fromarray(scaled).save(out, "JPEG", quality=JPEG_QUALITY)
+    return 8 * out.tell() / (scaled.shape[0] * scaled.shape[1])
+
+
+MEASURED = {
+    "colourfulness": colourfulness,
+    "brightness": brightness,
+    "sharpness": sharpness,
+    "complexity": complexity,
+}
+
+
+def _scaled(pixels_HW3: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "h w 3"]:
+    image = Image.fromarray(pixels_HW3)
+    factor = SIDE / max(image.size)
+    size = (max(3, round(image.width * factor)), max(3, round(image.height * factor)))
+    return np.asarray(image.resize(size, Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC))
+
+
+def _luma(pixels_HW3: UInt8[ndarray, "h w 3"]) -> ndarray:
+    return np.asarray(Image.fromarray(_scaled(pixels_HW3)).convert("L"), np.float64)
