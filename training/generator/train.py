@@ -33,7 +33,7 @@ def train(config: GeneratorConfig, folder: Path) -> Path:
         _work(0, config, folder)
     else:
         (folder / "meeting").unlink(missing_ok=True)
-        spawn(_work, (config, folder), nprocs=processes)  # type: ignore[no-untyped-call]
+        spawn(_work, (config, folder), nprocs=processes)
     return latest_checkpoint(folder)[1]
 
 
