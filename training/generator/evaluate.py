@@ -141,7 +141,7 @@ def evaluate(
     seeds_made, seeds_real = _over_seeds(
         config, generator, judge, drawings, asked["words alone"][:PROMPTS_FOR_SEEDS]
     )
-    held = asked["held-out style"]
+    memory = Memory(config, judge, drawings)
     return Report(
         concepts=len(judge.concepts),
         cases=found,
@@ -151,9 +151,9 @@ def evaluate(
         },
         vendi_of_seeds={"made": seeds_made, "real": seeds_real},
         nearest={
-            "made, trained pairs": nearest(config, judge, drawings, asked["trained"], made["trained"]),
-            "made, held-out style": nearest(config, judge, drawings, held, made["held-out style"]),
-            "real, held-out style": nearest(config, judge, drawings, held, real["held-out style"]),
+            "made, trained pairs": memory.nearest(asked["trained"], made["trained"]),
+            "made, held-out style": memory.nearest(asked["held-out style"], made["held-out style"]),
+            "real, held-out style": memory.nearest(asked["held-out style"], real["held-out style"]),
         },
     )
 
@@ -215,26 +215,31 @@ def background_of(data: DataConfig, pixels_SS3: UInt8[ndarray, "s s 3"]) -> str:
     return min(distance, key=distance.__getitem__)
 
 
-def nearest(
-    config: GeneratorConfig,
-    judge: Judge,
-    drawings: Drawings,
-    prompts: Sequence[Prompt],
-    pictures: Sequence[UInt8[ndarray, "s s 3"]],
-) -> Nearest:
-    held = hold_out(config).styles
-    trained = [drawing for pair, drawing in drawings.items() if pair not in held]
-    feature, pixel = np.zeros(len(prompts)), np.zeros(len(prompts))
-    for background in sorted({prompt.background for prompt in prompts}):
-        own = [i for i, prompt in enumerate(prompts) if prompt.background == background]
-        shown = [to_bytes(composite(drawing, config.data.backgrounds[background])) for drawing in trained]
-        mine = [pictures[i] for i in own]
-        feature[own] = 1 - (judge.look(mine) @ judge.look(shown).T).max(axis=1)
-        flat = np.stack(shown).reshape(len(shown), -1).astype(np.float32)
-        pixel[own] = [
-            np.sqrt(np.square(flat - one.reshape(-1).astype(np.float32)).mean(axis=1)).min() for one in mine
-        ]
-    return Nearest(float(np.median(feature)), float(np.median(pixel)))
+class Memory:
+    """The trained drawings, on every background as the judge sees them; each is looked at once."""
+
+    def __init__(self, config: GeneratorConfig, judge: Judge, drawings: Drawings) -> None:
+        held = hold_out(config).styles
+        self._trained = [drawing for pair, drawing in drawings.items() if pair not in held]
+        self._colours, self._judge = config.data.backgrounds, judge
+        self._seen: dict[str, tuple[Rows, Float32[ndarray, "n p"]]] = {}
+
+    def nearest(self, prompts: Sequence[Prompt], pictures: Sequence[UInt8[ndarray, "s s 3"]]) -> Nearest:
+        feature_NF = self._judge.look(pictures)
+        feature, pixel = np.zeros(len(prompts)), np.zeros(len(prompts))
+        for i, prompt in enumerate(prompts):
+            known_MF, flat_MP = self._on(prompt.background)
+            feature[i] = 1 - (known_MF @ feature_NF[i]).max()
+            difference_MP = flat_MP - pictures[i].reshape(-1).astype(np.float32)
+            pixel[i] = np.sqrt(np.square(difference_MP).mean(axis=1)).min()
+        return Nearest(float(np.median(feature)), float(np.median(pixel)))
+
+    def _on(self, background: str) -> tuple[Rows, Float32[ndarray, "n p"]]:
+        if background not in self._seen:
+            shown = [to_bytes(composite(drawing, self._colours[background])) for drawing in self._trained]
+            flat_MP = np.stack(shown).reshape(len(shown), -1).astype(np.float32)
+            self._seen[background] = self._judge.look(shown), flat_MP
+        return self._seen[background]
 
 
 def _over_seeds(

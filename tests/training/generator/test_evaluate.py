@@ -9,7 +9,7 @@ from tests.support.tiny_generator import RECIPE, tiny_config
 from training.config import read_config
 from training.generator.config import GeneratorConfig
 from training.generator.data import composite, hold_out
-from training.generator.evaluate import Judge, background_of, cases, nearest
+from training.generator.evaluate import Judge, Memory, background_of, cases
 
 
 class FakeJudge(Judge):
@@ -66,11 +66,10 @@ def test_a_copy_has_no_distance_to_its_original() -> None:
     drawings = dict(zip(pairs, (red, blue), strict=True))
     prompt = cases(config, drawings, [pairs[0][0]], seed=0)["words alone"][0]
     judge = FakeJudge([], np.zeros((0, 3)))
-    copied = nearest(config, judge, drawings, [prompt], [red[:, :, :3]])
+    memory = Memory(config, judge, drawings)
+    copied = memory.nearest([prompt], [red[:, :, :3]])
     assert copied.feature == pytest.approx(0, abs=1e-6)
     assert copied.pixel == 0
     moved = red[:, :, :3].copy()
     moved[:, :, 0] -= 30
-    assert nearest(config, judge, drawings, [prompt], [moved]).pixel == pytest.approx(
-        30 / np.sqrt(3), rel=1e-5
-    )
+    assert memory.nearest([prompt], [moved]).pixel == pytest.approx(30 / np.sqrt(3), rel=1e-5)
