@@ -147,6 +147,12 @@ def thumbnail(pixels_HW3: UInt8[ndarray, "h w 3"]) -> bytes:
     return _jpeg(_fitted(Image.fromarray(pixels_HW3), THUMBNAIL_SIDE, Image.Resampling.HAMMING))
 
 
+def at_scale(pixels_HW3: UInt8[ndarray, "h w 3"], side: int) -> UInt8[ndarray, "h w 3"]:
+    """The picture with a longer side of exactly `side`, also when that is more than it has."""
+    image = Image.fromarray(pixels_HW3)
+    return np.asarray(image.resize(_size_at(image, side), Image.Resampling.HAMMING))
+
+
 def thumbnail_of(data: bytes, limits: Limits) -> bytes:
     return thumbnail(decode(data, limits).pixels)
 
@@ -390,9 +396,12 @@ def _fitted(
 ) -> Image.Image:
     if max(image.size) <= side:
         return image
+    return image.resize(_size_at(image, side), filter_)
+
+
+def _size_at(image: Image.Image, side: int) -> tuple[int, int]:
     scale = side / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, filter_)
+    return max(1, round(image.width * scale)), max(1, round(image.height * scale))
 
 
 def _jpeg(image: Image.Image) -> bytes:

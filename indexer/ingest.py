@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 from indexer.catalog import Known
 from indexer.collection import Collection
 from indexer.errors import KallosError, UnreadableImageError
-from indexer.images import Limits, decode, sha256_of, thumbnail
+from indexer.images import Limits, at_scale, decode, sha256_of, thumbnail
+from indexer.measures import MEASURED_SIDE, measure
+from indexer.metadata import filled
 from indexer.protocols import Encoder
 from indexer.sidecars import read_sidecars
 from indexer.sources import Source, SourceFailure, SourceItem
@@ -216,6 +218,7 @@ class _Run:
         from_sidecars, warnings = read_sidecars(item.sidecars())
         metadata: dict[str, JSONValue] = {**picture.metadata, **from_sidecars, **item.metadata}
         taken_at = metadata.pop("taken_at", None)
+        measures = measure(at_scale(picture.pixels, MEASURED_SIDE))
         image = NewImage(
             uri=item.uri,
             sha256=digest,
@@ -225,7 +228,7 @@ class _Run:
             height=picture.height,
             format=picture.format,
             taken_at=seconds_since_1970(taken_at) if isinstance(taken_at, str) else None,
-            metadata=metadata,
+            metadata=filled(metadata, measures.to_metadata()),
         )
         self._job.thumbnails.put(digest, lambda: thumbnail(picture.pixels))
         notes = tuple(f"{item.uri}: {warning}" for warning in warnings)

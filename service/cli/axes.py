@@ -1,4 +1,4 @@
-"""`kallos axes fit|list|show|delete`."""
+"""`kallos axes fit|list|show|measure|delete`."""
 
 from typing import Annotated
 
@@ -7,9 +7,11 @@ from rich.table import Table
 
 from indexer.axis_store import Axis
 from indexer.errors import InvalidAxisError
+from indexer.remeasure import measure_missing
 from rerank.teach import teach_by_extremes, teach_by_field, teach_by_prompts
+from service.cli.index import FAILURES_SHOWN, Interrupt, steps_bar
 from service.cli.options import Collection, DataDir, Json, settings_from
-from service.cli.output import OUT, print_json
+from service.cli.output import ERR, OUT, print_json
 from service.schemas import AxisBody
 from service.wiring import Services, open_services
 
@@ -82,6 +84,34 @@ def fit(
         print_json(_body(stored))
     else:
         OUT.print(f"{stored.name}@{stored.version}: {stored.card}")
+
+
+@app.command()
+def measure(data_dir: DataDir = None, collection: Collection = None, as_json: Json = False) -> None:
+    """Measure pictures that an older version indexed: for colourfulness, brightness and sharpness.
+
+    Stop it and run it again: it goes on where it was. What a person wrote stays.
+    """
+    services = _open(data_dir, collection)
+    with steps_bar() as bar, Interrupt() as stop:
+        task = bar.add_task("measuring", total=None, rate="")
+        report = measure_missing(
+            services.collection,
+            services.thumbnails,
+            lambda row: services.originals.read(row, services.fetcher.fetch),
+            services.limits,
+            threads=services.threads,
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+            should_stop=stop.is_set,
+        )
+    if as_json:
+        print_json({"measured": report.measured, "failed": report.failed, "stopped": report.stopped})
+    else:
+        OUT.print(f"{report.measured} measured" + (f", {len(report.failed)} failed" if report.failed else ""))
+        for image_id, reason in list(report.failed.items())[:FAILURES_SHOWN]:
+            ERR.print(f"  {image_id}: {reason}", markup=False, soft_wrap=True)
+    if report.stopped:
+        raise typer.Exit(130)
 
 
 @app.command()
