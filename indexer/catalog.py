@@ -126,12 +126,16 @@ class Catalog:
 
     def by_ids(self, connection: Connection, ids: Sequence[int]) -> list[ImageRow]:
         """In the order of `ids`. NotFoundError names the first that is absent."""
-        rows = connection.execute(BY_ID, (self._collection, json.dumps([int(i) for i in ids])))
-        found = {row.id: row for row in map(_row, rows)}
+        found = self.find_by_ids(connection, ids)
         for image_id in ids:
             if image_id not in found:
                 raise NotFoundError(f"no image with id {image_id}")
         return [found[ImageId(image_id)] for image_id in ids]
+
+    def find_by_ids(self, connection: Connection, ids: Sequence[int]) -> dict[ImageId, ImageRow]:
+        """Those of `ids` that there are."""
+        rows = connection.execute(BY_ID, (self._collection, json.dumps([int(i) for i in ids])))
+        return {row.id: row for row in map(_row, rows)}
 
     def by_sha256(self, connection: Connection, digests: Sequence[str]) -> dict[str, list[ImageRow]]:
         rows = connection.execute(BY_SHA256, (self._collection, json.dumps(list(digests))))

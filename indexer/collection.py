@@ -10,7 +10,7 @@ changes: an edited picture keeps its id and moves to a new slot, so a reader nev
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from indexer.faults import reached
 from indexer.fields import Fields, Read
 from indexer.filters import Filter
 from indexer.lock import WriterLock
+from indexer.metadata import filled
 from indexer.snapshots import SnapshotStore
 from indexer.state import State
 from indexer.times import seconds_since_1970
@@ -165,6 +166,22 @@ class Collection:
             with self.database.read() as connection:
                 (row,) = self.catalog.by_ids(connection, [image_id])
         return row
+
+    def fill(self, additions: Mapping[ImageId, Metadata]) -> int:
+        """Add to the metadata what is missing there, in one transaction; how many pictures it changed.
+
+        What a person wrote is never replaced. A picture that was deleted meanwhile is left out.
+        """
+        with self.writer.held():
+            with self.database.read() as connection:
+                rows = self.catalog.find_by_ids(connection, list(additions))
+            changed = [
+                replace(row, metadata=metadata)
+                for image_id, row in rows.items()
+                if (metadata := filled(row.metadata, additions[image_id])) != row.metadata
+            ]
+            self._rewrite(changed)
+        return len(changed)
 
     def delete(self, ids: Sequence[ImageId]) -> list[ImageId]:
         """Forget pictures; the ids that existed, rising. Their slots are never searched again."""

@@ -137,14 +137,20 @@ def decode(data: bytes, limits: Limits, *, name: str = "") -> Picture:
         width=size[0],
         height=size[1],
         format={"MPO": "jpeg", "HEIF": "heic"}.get(format_, format_.lower()),
-        sha256=sha256_of(data),
         metadata=metadata,
     )
 
 
 def thumbnail(pixels_HW3: UInt8[ndarray, "h w 3"]) -> bytes:
     """A JPEG of at most THUMBNAIL_SIDE pixels a side."""
-    return _jpeg(_fitted(Image.fromarray(pixels_HW3), THUMBNAIL_SIDE))
+    # Hamming is as sharp as bicubic when it makes smaller, for half the work.
+    return _jpeg(_fitted(Image.fromarray(pixels_HW3), THUMBNAIL_SIDE, Image.Resampling.HAMMING))
+
+
+def at_scale(pixels_HW3: UInt8[ndarray, "h w 3"], side: int) -> UInt8[ndarray, "h w 3"]:
+    """The picture with a longer side of exactly `side`, also when that is more than it has."""
+    image = Image.fromarray(pixels_HW3)
+    return np.asarray(image.resize(_size_at(image, side), Image.Resampling.HAMMING))
 
 
 def thumbnail_of(data: bytes, limits: Limits) -> bytes:
@@ -257,18 +263,18 @@ def _to_rgb(image: Image.Image, side: int) -> Image.Image:
         image = image.reduce(max(image.size) // side)  # a box filter: cheap, and no aliasing
     icc = image.info.get("icc_profile")
     see_through = "transparency" in image.info and image.mode in ("1", "L", "RGB")
-    if see_through or image.mode in ("P", "LA", "PA", "La", "RGBa"):
+    if see_through or image.mode in ("P", "PA", "La", "RGBa"):
         image = image.convert("RGBA")
     elif image.mode.startswith(("I", "F")):
         image = _eight_bits(image)
-    alpha = image.getchannel("A") if image.mode == "RGBA" else None
-    flat = image.convert("RGB") if alpha is not None or image.mode == "1" else image
-    flat = _through_profile(flat, icc) if icc else flat.convert("RGB")
-    if alpha is not None:
-        paper = Image.new("RGB", flat.size, WHITE)
-        paper.paste(flat, mask=alpha)
-        return paper
-    return flat
+    elif image.mode == "1":
+        image = image.convert("RGB")
+    if image.mode not in ("RGBA", "LA"):
+        return _through_profile(image, icc) if icc else image.convert("RGB")
+    flat = _through_profile(image.convert("RGB"), icc) if icc else image
+    paper = Image.new("RGB", flat.size, WHITE)
+    paper.paste(flat, mask=image)
+    return paper
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -385,12 +391,17 @@ def _positive(number: str) -> float:
     return value if 0 < value < 1e7 else 0.0
 
 
-def _fitted(image: Image.Image, side: int) -> Image.Image:
+def _fitted(
+    image: Image.Image, side: int, filter_: Image.Resampling = Image.Resampling.BICUBIC
+) -> Image.Image:
     if max(image.size) <= side:
         return image
+    return image.resize(_size_at(image, side), filter_)
+
+
+def _size_at(image: Image.Image, side: int) -> tuple[int, int]:
     scale = side / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.BICUBIC)
+    return max(1, round(image.width * scale)), max(1, round(image.height * scale))
 
 
 def _jpeg(image: Image.Image) -> bytes:

@@ -1,10 +1,11 @@
 """Pictures from a source into a collection: decode, encode and write at the same time.
 
     source ──► decode pool ──► batches ──► encoder ──► writer
-               (threads)                  (1 thread)   (1 thread)
+               (threads)                  (2 threads)  (1 thread)
 
-Every stage is bounded, so memory does not grow with the source. A picture is skipped by (uri, size, mtime),
-then by the hash of its bytes; a run that was killed therefore goes on where its last write ended.
+While one call of the encoder ends, the next has begun, so no core waits between two batches. Every stage is
+bounded, so memory does not grow with the source. A picture is skipped by (uri, size, mtime), then by the hash
+of its bytes; a run that was killed therefore goes on where its last write ended.
 """
 
 import time
@@ -23,17 +24,20 @@ from numpy.typing import NDArray
 from indexer.catalog import Known
 from indexer.collection import Collection
 from indexer.errors import KallosError, UnreadableImageError
-from indexer.images import Limits, decode, sha256_of, thumbnail
+from indexer.images import Limits, at_scale, decode, sha256_of, thumbnail
+from indexer.measures import MEASURED_SIDE, measure
+from indexer.metadata import filled
 from indexer.protocols import Encoder
 from indexer.sidecars import read_sidecars
 from indexer.sources import Source, SourceFailure, SourceItem
 from indexer.thumbnails import ThumbnailStore
 from indexer.times import seconds_since_1970
-from indexer.types import ImageId, JSONValue, NewImage
+from indexer.types import ImageId, ImageRow, JSONValue, NewImage
 
 BATCH = 32  # pictures per call of the encoder: larger ones gain under 3 % and hold more memory
 WRITE_BATCH = 256  # pictures per transaction: one fsync each is then under 1 % of the work
 WRITE_SECONDS = 2.0  # and at least this often, so that a kill loses little
+ENCODERS = 2  # calls of the encoder at once
 AHEAD = 4  # batches decoded ahead of the encoder
 
 Status = Literal["indexed", "unchanged", "failed"]
@@ -124,6 +128,7 @@ class _Run:
         self._source = source
         self._report = IngestReport()
         self._known: dict[str, Known] = job.collection.known()
+        self._stored = {known.sha256 for known in self._known.values()}  # spares a query for each new file
         self._seen: set[str] = set()
         self._total: int | None = None
         self._started = time.monotonic()
@@ -137,7 +142,7 @@ class _Run:
         job = self._job
         with (
             ThreadPoolExecutor(job.threads, "decode") as decoders,
-            ThreadPoolExecutor(1, "encode") as encoder,
+            ThreadPoolExecutor(ENCODERS, "encode") as encoder,
             ThreadPoolExecutor(1, "write") as writer,
         ):
             self._decoders, self._encoder, self._writer = decoders, encoder, writer
@@ -213,6 +218,7 @@ class _Run:
         from_sidecars, warnings = read_sidecars(item.sidecars())
         metadata: dict[str, JSONValue] = {**picture.metadata, **from_sidecars, **item.metadata}
         taken_at = metadata.pop("taken_at", None)
+        measures = measure(at_scale(picture.pixels, MEASURED_SIDE))
         image = NewImage(
             uri=item.uri,
             sha256=digest,
@@ -222,7 +228,7 @@ class _Run:
             height=picture.height,
             format=picture.format,
             taken_at=seconds_since_1970(taken_at) if isinstance(taken_at, str) else None,
-            metadata=metadata,
+            metadata=filled(metadata, measures.to_metadata()),
         )
         self._job.thumbnails.put(digest, lambda: thumbnail(picture.pixels))
         notes = tuple(f"{item.uri}: {warning}" for warning in warnings)
@@ -234,7 +240,7 @@ class _Run:
         """When syncing, a known picture whose file is gone and whose bytes turn up here has moved here."""
         if not self._job.sync:
             return None
-        for row in self._job.collection.find_by_sha256([digest]).get(digest, []):
+        for row in self._rows_with(digest):
             if self._source.covers(row.uri) and not Path(row.uri).exists():
                 self._job.collection.touch([(row.id, item.uri, item.size, item.mtime_ns)])
                 self._known.pop(row.uri, None)
@@ -243,17 +249,22 @@ class _Run:
         return None
 
     def _vector_of_a_copy(self, digest: str) -> Float32[ndarray, " d"] | None:
-        rows = self._job.collection.find_by_sha256([digest]).get(digest, [])
+        rows = self._rows_with(digest)
         if not rows:
             return None
         return self._job.collection.view().vectors_at([rows[0].slot])[0]
+
+    def _rows_with(self, digest: str) -> list[ImageRow]:
+        if digest not in self._stored:
+            return []
+        return self._job.collection.find_by_sha256([digest]).get(digest, [])
 
     def _encode(self, batch: list[_Decoded]) -> None:
         if not batch:
             return
         prepared = [decoded.prepared for decoded in batch if decoded.prepared is not None]
         self._encoding.append((batch, self._encoder.submit(self._job.encoder.encode_prepared, prepared)))
-        while self._encoding and (len(self._encoding) > 2 or self._encoding[0][1].done()):
+        while self._encoding and (len(self._encoding) > ENCODERS + 1 or self._encoding[0][1].done()):
             self._collect_encoded()
 
     def _collect_encoded(self) -> None:
@@ -284,6 +295,7 @@ class _Run:
             return
         ids: Sequence[ImageId] = self._writing.result()
         for image, image_id in zip(self._writing_images, ids, strict=True):
+            self._stored.add(image.sha256)
             self._settle(ItemReport(image.uri, "indexed", image_id))
         self._writing = None
 

@@ -113,8 +113,8 @@ class FolderSource:
 
     def items(self) -> Iterator[SourceItem | SourceFailure]:
         self._unlisted = []
-        for path in self._walk(self._root, frozenset()):
-            yield path if isinstance(path, SourceFailure) else item_of_file(path, self._limits)
+        for found in self._walk(self._root, frozenset()):
+            yield found if isinstance(found, SourceFailure) else _item(found, self._limits, {})
 
     def count(self) -> int:
         return sum(1 for _ in self._walk(self._root, frozenset()))
@@ -124,7 +124,7 @@ class FolderSource:
         unlisted = any(uri.startswith(folder + os.sep) for folder in self._unlisted)
         return uri.startswith(str(self._root) + os.sep) and not in_shard and not unlisted
 
-    def _walk(self, folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path | SourceFailure]:
+    def _walk(self, folder: Path, above: frozenset[tuple[int, int]]) -> "Iterator[_File | SourceFailure]":
         try:
             status = folder.stat()
             entries = sorted(os.scandir(folder), key=lambda entry: _natural(entry.name))
@@ -133,12 +133,15 @@ class FolderSource:
             yield SourceFailure(str(folder), "unreadable", str(error))
             return
         inside = above | {(status.st_dev, status.st_ino)}
+        names = frozenset(entry.name for entry in entries)
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            yield from self._visit(Path(entry.path), inside)
+            yield from self._visit(Path(entry.path), names, inside)
 
-    def _visit(self, path: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path | SourceFailure]:
+    def _visit(
+        self, path: Path, names: frozenset[str], above: frozenset[tuple[int, int]]
+    ) -> "Iterator[_File | SourceFailure]":
         is_picture = path.suffix.lower() in EXTENSIONS
         try:
             status = path.stat()
@@ -159,7 +162,7 @@ class FolderSource:
         elif is_picture and not stat.S_ISREG(status.st_mode):
             yield SourceFailure(str(path), "not_a_file", "a pipe, a socket or a device")
         elif is_picture:
-            yield path
+            yield _File(path, status, names)
 
 
 class FileSource:
@@ -325,13 +328,26 @@ def item_of_file(path: Path, limits: Limits, metadata: Metadata | None = None) -
         return SourceFailure(str(path), "unreadable", str(error))
     if not stat.S_ISREG(status.st_mode):
         return SourceFailure(str(path), "not_a_file", "expected a file")
+    return _item(_File(path, status, None), limits, metadata or {})
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A regular file. `names`: what lies in its folder, where that was listed."""
+
+    path: Path
+    status: os.stat_result
+    names: frozenset[str] | None
+
+
+def _item(file: _File, limits: Limits, metadata: Metadata) -> SourceItem:
     return SourceItem(
-        str(path),
-        status.st_size,
-        status.st_mtime_ns,
-        lambda: _read_file(path, limits),
-        lambda: _sidecars_of(path),
-        metadata or {},
+        str(file.path),
+        file.status.st_size,
+        file.status.st_mtime_ns,
+        lambda: _read_file(file.path, limits),
+        lambda: _sidecars_of(file.path, file.names),
+        metadata,
     )
 
 
@@ -340,16 +356,19 @@ def _read_file(path: Path, limits: Limits) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > limits.max_bytes:
             raise _too_large(size, limits)
-        return file.read(limits.max_bytes + 1)
+        data = file.read(size + 1)  # asked for `max_bytes`, Python would reserve them
+        return data if len(data) <= size else data + file.read(limits.max_bytes - size)
 
 
-def _sidecars_of(path: Path) -> Mapping[str, bytes]:
+def _sidecars_of(path: Path, names: frozenset[str] | None) -> Mapping[str, bytes]:
     """`kite.png.txt` wins over `kite.txt`."""
     parts = {}
     for kind in READERS:
-        for beside in (path.with_suffix(f".{kind}"), path.with_name(f"{path.name}.{kind}")):
+        for name in (f"{path.stem}.{kind}", f"{path.name}.{kind}"):
+            if names is not None and name not in names:
+                continue
             try:
-                with beside.open("rb") as file:
+                with path.with_name(name).open("rb") as file:
                     parts[kind] = file.read(LARGEST + 1)
             except OSError:  # there is none
                 continue

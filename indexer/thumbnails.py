@@ -29,9 +29,13 @@ class ThumbnailStore:
         path = self.path(sha256)
         if path.exists():
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
-        beside.write_bytes(make())
+        data = make()
+        try:
+            beside.write_bytes(data)
+        except FileNotFoundError:  # the first of its folder
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(data)
         beside.replace(path)
 
     def drop(self, sha256: str) -> None:

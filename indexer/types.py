@@ -33,7 +33,6 @@ class Picture:
     width: int
     height: int
     format: str  # what the bytes are, in lower case: "jpeg", "png", … never what the name claims
-    sha256: str  # of the encoded bytes
     metadata: Metadata = field(default_factory=dict)  # from EXIF and XMP; see `indexer.exif`
 
 

@@ -1,4 +1,4 @@
-"""The axes that every collection starts with: aesthetics, recency and age."""
+"""The axes that every collection starts with: aesthetics, recency, age, and what is measured of pixels."""
 
 from collections.abc import Mapping
 
@@ -29,10 +29,30 @@ PROMPTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("a baby", "a portrait of a small child", "a toddler's face"),
     ),
 }
-RECENCY_CARD = (
-    "When the picture was taken, from its EXIF or sidecar date. Pictures without a date come last; "
-    "`recency_visual` orders those by how recent they look."
-)
+# Name → stored field, card.
+FIELDS: Mapping[str, tuple[str, str]] = {
+    "recency": (
+        "taken_at",
+        "When the picture was taken, from its EXIF or sidecar date. Pictures without a date come last; "
+        "`recency_visual` orders those by how recent they look.",
+    ),
+    "colourfulness": (
+        "measured.colourfulness",
+        "Measured: spread and mean of the opponent colours (Hasler and Süsstrunk 2003), 0 for greys, above "
+        "100 for extremely colourful pictures. Says nothing about which colours, or whether they fit.",
+    ),
+    "brightness": (
+        "measured.brightness",
+        "Measured: mean relative luminance, 0 black to 1 white. A white background counts; whether the "
+        "exposure is right is not measured.",
+    ),
+    "sharpness": (
+        "measured.sharpness",
+        "Measured: log10(1 + variance of the Laplacian) with the longer side at 160 pixels. Says how much "
+        "fine detail there is: a busy texture or noise scores high, a clear sky low; it cannot tell a wanted "
+        "blur from a mistake, nor see a slight one.",
+    ),
+}
 
 
 def ensure_default_axes(store: AxisStore, encoder: Encoder) -> None:
@@ -41,24 +61,24 @@ def ensure_default_axes(store: AxisStore, encoder: Encoder) -> None:
     An axis that was fitted offline for this very model is preferred to one from text prompts.
     """
     present = {axis.name for axis in store.list()}
-    if "recency" not in present:
-        store.put(_recency(encoder))
+    for name in FIELDS.keys() - present:
+        store.put(_of_field(name, *FIELDS[name], encoder))
     for name in PROMPTS.keys() - present:
         store.put(_shipped_or_prompted(name, encoder))
 
 
-def _recency(encoder: Encoder) -> Axis:
+def _of_field(name: str, field: str, card: str, encoder: Encoder) -> Axis:
     return Axis(
-        name="recency",
+        name=name,
         kind="field",
         method="field",
         model_id=encoder.model_id,
         direction_D=None,
-        field="taken_at",
+        field=field,
         trust="exact",
-        card=RECENCY_CARD,
-        inputs={"field": "taken_at"},
-        sign="a later date is more",
+        card=card,
+        inputs={"field": field},
+        sign="a larger number is more, and a later date",
     )
 
 

@@ -246,8 +246,11 @@ class SentenceModel:
 
 def network_input(prepared: Sequence[NDArray[np.generic]]) -> Float32[ndarray, "n 3 s s"]:
     """The scaling that EfficientNet-lite was trained with."""
-    pixel_NSS3 = np.stack(prepared).astype(np.float32)
-    return np.ascontiguousarray(((pixel_NSS3 - 127.0) / 128.0).transpose(0, 3, 1, 2))
+    # Channels first, before the numbers grow to four bytes, then in place: a sixth of the time.
+    pixel_N3SS = np.stack(prepared).transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    pixel_N3SS -= 127.0
+    pixel_N3SS /= 128.0
+    return pixel_N3SS
 
 
 def unit(rows: Float32[ndarray, "n d"]) -> Float32[ndarray, "n d"]:

@@ -1,4 +1,4 @@
-"""`kallos axes fit|list|show|evaluate|export|import|delete`."""
+"""`kallos axes fit|list|show|evaluate|export|import|measure|delete`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +12,7 @@ from rich.table import Table
 from indexer.axis_store import Axis
 from indexer.errors import InvalidAxisError
 from indexer.filters import field_name
+from indexer.remeasure import measure_missing
 from rerank.axis_file import export_axis, import_axis
 from rerank.evaluate import evaluate as judge
 from rerank.heads import activation_named
@@ -28,8 +29,9 @@ from rerank.teach import (
 )
 from service.axis_schemas import AxisBody, AxisDetail, EvaluationBody
 from service.cli.example_files import picture_finder, read_extremes, read_head, read_labels, read_pairs
+from service.cli.index import FAILURES_SHOWN, Interrupt, steps_bar
 from service.cli.options import Collection, DataDir, Json, settings_from
-from service.cli.output import OUT, print_json
+from service.cli.output import ERR, OUT, print_json
 from service.wiring import Services, open_services
 
 app = typer.Typer(help="Rank axes: attributes that pictures can be sorted by.", no_args_is_help=True)
@@ -233,6 +235,34 @@ def import_one(
     services = _open(data_dir, collection)
     axis = import_axis(file.read_bytes(), services.encoder, name=name)
     _print_stored(services.axes.put(standardised(axis, services.collection)), as_json)
+
+
+@app.command()
+def measure(data_dir: DataDir = None, collection: Collection = None, as_json: Json = False) -> None:
+    """Measure pictures that an older version indexed: for colourfulness, brightness and sharpness.
+
+    Stop it and run it again: it goes on where it was. What a person wrote stays.
+    """
+    services = _open(data_dir, collection)
+    with steps_bar() as bar, Interrupt() as stop:
+        task = bar.add_task("measuring", total=None, rate="")
+        report = measure_missing(
+            services.collection,
+            services.thumbnails,
+            lambda row: services.originals.read(row, services.fetcher.fetch),
+            services.limits,
+            threads=services.threads,
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+            should_stop=stop.is_set,
+        )
+    if as_json:
+        print_json({"measured": report.measured, "failed": report.failed, "stopped": report.stopped})
+    else:
+        OUT.print(f"{report.measured} measured" + (f", {len(report.failed)} failed" if report.failed else ""))
+        for image_id, reason in list(report.failed.items())[:FAILURES_SHOWN]:
+            ERR.print(f"  {image_id}: {reason}", markup=False, soft_wrap=True)
+    if report.stopped:
+        raise typer.Exit(130)
 
 
 @app.command()

@@ -67,6 +67,8 @@ def test_sidecars_lie_beside_their_picture(tmp_path: Path) -> None:
     assert isinstance(item, SourceItem)
     assert item.sidecars() == {"txt": b"by stem", "json": b"{}"}
     (tmp_path / "kite.png.txt").write_text("by name")
+    (item,) = items(tmp_path)
+    assert isinstance(item, SourceItem)
     assert item.sidecars()["txt"] == b"by name"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from indexer.collection import Collection
 from indexer.verify import verify
 from service.cli.main import main
 from tests.support.files import encoded, noise, png_that_claims
@@ -202,10 +203,14 @@ def test_a_killed_run_is_completed_by_the_next_and_nothing_is_twice(tmp_path: Pa
     ]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     vectors = data / "default" / "vectors.f16"
-    while not vectors.exists() or vectors.stat().st_size == 0:  # the first write; others follow
+    while not vectors.exists():
         assert first.poll() is None
         time.sleep(0.02)
-    time.sleep(0.1)
+    collection = Collection.open(data, model_id="builtin-1", dim=640)
+    while collection.state().slots == 0:  # the first write; others follow
+        assert first.poll() is None
+        time.sleep(0.02)
+    collection.close()
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert verify(data, full=True).problems == []
