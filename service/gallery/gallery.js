@@ -10,6 +10,7 @@ import { Teaching } from "/gallery/teach.js";
 
 const PAGE = 40;
 const PLANE_PAGE = 120; // the plane has no second page
+const UNLIKELY = 0.1; // as in rerank/match.py
 const TYPING_PAUSE_MS = 180;
 
 let axes = [];
@@ -74,8 +75,16 @@ function show(answer) {
   at("#status").className = "";
   at("#status").textContent =
     `${answer.index.images.toLocaleString()} pictures · ${order} · ${Math.round(answer.timings_ms.total)} ms · ${answer.model}`;
-  at("#notes").replaceChildren(...answer.warnings.map((text) => element("li", { textContent: text })));
+  at("#notes").replaceChildren(...notes(answer).map((text) => element("li", { textContent: text })));
   at("#more button").hidden = cursor === null || state.view === "plane";
+}
+
+// What a person should know before trusting the hits.
+function notes({ warnings, rewrite, match_probability: match }) {
+  const said = [...warnings];
+  if (rewrite) said.unshift(rewrite.text ? `Searched for this too: ${rewrite.text}` : `Not rephrased: ${rewrite.reason}`);
+  if (match !== null && match < UNLIKELY) said.unshift(`Perhaps nothing here fits (${Math.round(100 * match)} %).`);
+  return said;
 }
 
 function emptyMessage(images) {
@@ -173,6 +182,7 @@ function remember() {
 function recall() {
   fromAddress(location.search);
   at("#words").value = state.words;
+  for (const box of document.querySelectorAll("#wishes input")) box.checked = state.wishes.has(box.value);
   drawExamples();
   drawView();
 }
@@ -192,6 +202,11 @@ at("#file").addEventListener("change", (event) => useFile(event.target.files[0])
 at("#sort").addEventListener("change", () => {
   state.sort = at("#sort").value;
   tasteChanged(false);
+});
+at("#wishes").addEventListener("change", ({ target }) => {
+  if (target.checked) state.wishes.add(target.value);
+  else state.wishes.delete(target.value);
+  refresh();
 });
 at("#view").addEventListener("click", () => {
   state.view = state.view === "plane" ? "grid" : "plane";

@@ -6,7 +6,14 @@ export const UNLIKE = -0.5; // at full weight it would drown the wish
 const DEFAULT_AXIS = "aesthetics";
 
 // bands: axis → [from, to] in percentiles; an axis that is not in it keeps everything.
-export const state = { words: "", examples: [], weights: {}, bands: {}, sort: "", view: "grid" };
+export const state = { words: "", examples: [], weights: {}, bands: {}, sort: "", view: "grid", wishes: new Set() };
+
+// What a search may be asked beside: name → what it adds to the request. The names stand in the address bar.
+export const WISHES = {
+  unique: { deduplicate: true },
+  diverse: { diversify: { method: "mmr" } },
+  rephrase: { rephrase: "auto" },
+};
 
 export const example = (id, weight) => ({ id, weight, url: contentUrl(id, 160) });
 
@@ -23,7 +30,7 @@ export function request() {
     const [axis, order] = (state.sort || `${DEFAULT_AXIS} desc`).split(" ");
     return { axis, body: { query, order, percentiles } };
   }
-  return { body: { query, axes, percentiles } };
+  return { body: { query, axes, percentiles, ...Object.assign({}, ...[...state.wishes].map((name) => WISHES[name])) } };
 }
 
 export function toAddress() {
@@ -33,6 +40,7 @@ export function toAddress() {
   for (const [name, weight] of Object.entries(state.weights)) if (weight) address.append("axis", `${name}=${weight}`);
   for (const [name, band] of Object.entries(state.bands)) address.append("band", `${name}=${band.join(":")}`);
   if (state.sort) address.set("sort", state.sort);
+  for (const name of state.wishes) address.append("wish", name);
   if (state.view !== "grid") address.set("view", state.view);
   return address.size ? `?${address}` : "/";
 }
@@ -43,6 +51,7 @@ export function fromAddress(text) {
   state.words = address.get("q") ?? "";
   state.sort = address.get("sort") ?? "";
   state.view = address.get("view") === "plane" ? "plane" : "grid";
+  state.wishes = new Set(address.getAll("wish").filter((name) => name in WISHES));
   state.weights = Object.fromEntries(pairs("axis").map(([name, weight]) => [name, Number(weight) || 0]));
   state.bands = Object.fromEntries(pairs("band").map(([name, band = ""]) => [name, band.split(":").map(Number)]));
   state.examples = [

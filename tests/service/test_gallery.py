@@ -131,6 +131,20 @@ def test_an_axis_is_taught_with_examples_and_then_sorts(page: Page, client: http
     client.delete("/axes/our_kind")
 
 
+def test_hits_can_be_had_without_duplicates_and_rephrased(page: Page, client: httpx.Client) -> None:
+    page.get_by_role("searchbox").fill("a red card")
+    page.get_by_label("No duplicates").check()
+    page.get_by_label("Diverse").check()
+    page.wait_for_url("**wish=unique&wish=diverse")
+    wished = {"query": "a red card", "deduplicate": True, "diversify": {"method": "mmr"}}
+    expected = ids(client, "/search", wished)
+    expect(page.locator(".hit")).to_have_count(len(expected))
+    expect(page.locator(".hit").last).to_have_attribute("data-id", str(expected[-1]))
+    assert shown(page) == expected
+    page.get_by_label("Rephrase").check()
+    expect(page.locator("#notes")).to_contain_text("Not rephrased: there is no language model")
+
+
 def test_the_plane_places_pictures_by_two_axes(page: Page, client: httpx.Client) -> None:
     page.get_by_role("button", name="Plane", exact=True).click()
     page.get_by_label("Axis from left to right").select_option("aesthetics")
