@@ -11,7 +11,7 @@ from indexer.contact_sheet import contact_sheet
 from indexer.images import thumbnail_of
 from rerank.match import DEFAULT_THRESHOLD, Match
 from rerank.types import Answer, Hit
-from service.schemas import SearchAnswer
+from service.search_schemas import SearchAnswer
 from service.wiring import Services
 
 OUT = Console(highlight=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from service.deps import Queued, ServicesDep
-from service.schemas import RankRequest, SearchAnswer, SearchRequest
+from service.search_schemas import RankRequest, SearchAnswer, SearchRequest
 
 router = APIRouter(tags=["search"], dependencies=[Queued])
 
@@ -34,4 +34,6 @@ def rank(
     `candidates` in the answer says what was ordered: `exact` is every eligible picture; `top_k` the best `n`
     matches of the query. Scores are in standard deviations of the collection.
     """
-    return SearchAnswer.of(services.engine.rank((request or RankRequest()).to_query(axis))).to_response()
+    return SearchAnswer.of(
+        services.engine.rank((request or RankRequest.model_validate({})).to_query(axis))
+    ).to_response()
