@@ -18,6 +18,7 @@ from tests.support.tiny_clip import MODEL, tiny_clip
 from training import cli
 from training.encoder import spoil
 from training.rankability import materials, measured
+from training.rankability.report import number
 from training.rankability.untrained import redraw, untrained
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -238,3 +239,16 @@ def test_emoji_say_how_old_and_how_many(tmp_path: Path) -> None:
         "1f46b": ("", 2),
         "1f46b-1f3fb": ("", 2),
     }
+
+
+# --- The page ---
+
+
+def test_the_page_quotes_the_reports() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "rankability.md").read_text()
+    for name in ("report", "faded"):
+        for row in json.loads((docs / f"rankability/{name}.json").read_text())["attributes"]:
+            quoted = f"**{number(row['linear']['srcc'])}**"
+            start = f"| {row['data']} | {row['attribute']} | {row['pictures']} ({row['test']}) |"
+            assert any(line.startswith(start) and quoted in line for line in page.splitlines()), start

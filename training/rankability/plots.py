@@ -26,7 +26,7 @@ def draw(report: Report, folder: Path) -> list[Path]:
     for name, figure in drawn.items():
         paths.append(folder / name)
         # No version of matplotlib in the file: the same figures give the same bytes.
-        figure.savefig(paths[-1], dpi=DPI, metadata={"Software": None})
+        figure.savefig(paths[-1], dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     return paths
 
 
