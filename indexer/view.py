@@ -244,6 +244,8 @@ class View:
 
     def rows(self, ids: Sequence[ImageId]) -> list[ImageRow]:
         """In the order of `ids`; NotFoundError names the first that does not exist."""
+        if not ids:
+            return []
         with self._database.read() as connection:
             return self._catalog.by_ids(connection, ids)
 

@@ -35,6 +35,17 @@ class Client:
         self.sent_at = 0.0
         self._answer = b""
 
+    @property
+    def body(self) -> bytes:
+        """Of the last answer."""
+        return self._answer.partition(b"\r\n\r\n")[2]
+
+    def ask(self, request: bytes) -> None:
+        """Send, and wait for the whole answer."""
+        self.send(request)
+        while not self.receive():
+            pass
+
     def send(self, request: bytes) -> None:
         self._answer = b""
         self.sent_at = time.perf_counter()
@@ -59,6 +70,11 @@ def post(path: str, body: bytes) -> bytes:
     """The bytes of one request."""
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def get(path: str) -> bytes:
+    """The bytes of one request."""
+    return f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode()
 
 
 def drive(port: int, requests: Sequence[bytes], clients: int, seconds: float) -> Load:

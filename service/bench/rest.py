@@ -21,6 +21,7 @@ from numpy import ndarray
 
 from indexer.collection import Collection
 from service.bench.load import Client, Load, drive, post
+from service.bench.stages import stages_us
 from service.bench.vectors import VectorSource
 
 K = 10
@@ -40,12 +41,13 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class RestResult:
-    """Milliseconds are of one client alone; `by_clients` by their number."""
+    """Milliseconds and `stages_us` are of one client alone; `by_clients` by their number."""
 
     in_process_p50_ms: float
     in_process_cpu_ms: float
     rest_p50_ms: float
     rest_p99_ms: float
+    stages_us: dict[str, float]
     by_clients: dict[str, Shared]
     restart_s: float
 
@@ -70,12 +72,14 @@ def measure_rest(
     with _server(data_dir, requests[0]) as server:
         drive(server.port, requests, 1, WARM_UP_S)
         alone = drive(server.port, requests, 1, seconds)
+        stages = stages_us(server.port, requests)
         shared = {str(n): _share(server, requests, n, seconds) for n in clients}
     return RestResult(
         round(float(np.median(inside_ms)), 3),
         round(1e3 * cpu_s / len(query_QD), 3),
         alone.p50_ms,
         alone.p99_ms,
+        stages,
         shared,
         round(server.started_s, 2),
     )
@@ -144,9 +148,7 @@ def _first_answer(port: int, request: bytes, started: float) -> float:
         except ConnectionError:
             time.sleep(0.01)
             continue
-        client.send(request)
-        while not client.receive():
-            pass
+        client.ask(request)
         client.socket.close()
         return time.perf_counter() - started
     raise TimeoutError(f"the server did not answer within {START_S:g} s")
