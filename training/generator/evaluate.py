@@ -28,7 +28,7 @@ from training.generator.materials import OTHER_VENDORS, Drawing, draw, icon_set
 from training.generator.prepare import drawings_of
 from training.vendi import vendi
 
-GALLERY_BACKGROUNDS = 4  # each vendor's drawing is shown on so many, and the mean is taken
+GALLERY_BACKGROUNDS = 3  # each vendor's drawing is shown on so many, and the mean is taken
 SEEDS_A_PROMPT = 8  # for the diversity of one prompt's pictures
 PROMPTS_FOR_SEEDS = 24
 TRAINED_PROMPTS = 240
@@ -69,9 +69,7 @@ class Report:
     concepts: int
     cases: dict[str, Case]
     vendi_of_concepts: dict[str, float]  # one picture a concept: made, and real drawings
-    vendi_of_seeds: dict[
-        str, float
-    ]  # one prompt without a style, SEEDS_A_PROMPT pictures: made; the styles' drawings
+    vendi_of_seeds: dict[str, float]  # SEEDS_A_PROMPT pictures of one prompt without a style; the real styles
     nearest: dict[str, Nearest]
 
 
@@ -151,7 +149,7 @@ def evaluate(
         },
         vendi_of_seeds={"made": seeds_made, "real": seeds_real},
         nearest={
-            "made, trained pairs": memory.nearest(asked["trained"], made["trained"]),
+            "made, words alone": memory.nearest(asked["words alone"], made["words alone"]),
             "made, held-out style": memory.nearest(asked["held-out style"], made["held-out style"]),
             "real, held-out style": memory.nearest(asked["held-out style"], real["held-out style"]),
         },
@@ -179,7 +177,7 @@ def cases(
     style_of = dict(trained)
     return {
         "trained": [ask(c, s, shown_background(c)) for c, s in chosen],
-        "held-out style": [ask(c, s, shown_background(c)) for c, s in pairs if (c, s) in held.styles],
+        "held-out style": [ask(c, s, None) for c, s in pairs if (c, s) in held.styles],
         "held-out background": [ask(c, style_of[c], b) for c, b in sorted(held.backgrounds) if c in style_of],
         "words alone": [ask(c, s, None, name_style=False) for c, s in style_of.items()],
     }
