@@ -25,7 +25,9 @@ from indexer.types import ImageId, ImageRow
 # So many eligible pictures are scored within 15 ms wherever they lie, and nothing is lost.
 EXACT_ROWS = 120_000
 EXACT = 1.0
-FACTORS = (1, 2, 4)  # times the effort of an unfiltered search
+FACTORS = (1, 2)  # times the effort of an unfiltered search
+NEAR = 0.5  # of the share of allowed rows in the collection: with fewer near a query, they lie elsewhere
+WIDE_WANT = 16  # far from the query scores lie close together, and codes tell them apart less well
 MOST_CACHED = 64  # filters, and columns, of one view
 
 
@@ -189,18 +191,20 @@ class View:
         """Candidates under a filter; none when it takes a scan to be sure.
 
         A calibration knows nothing of how a filter lies to a query: what is allowed may be just what is far
-        away. So the effort is doubled until the best `k` stay the same.
+        away. So twice the effort must show the same best `k`; where it does not, or where hardly anything
+        near the query is allowed, a wide search decides.
         """
-        if not proposer.filters:
+        if proposer.widest == 0:
             return np.empty(0, np.int64)
-        before_K = None
-        for factor in FACTORS:
-            covered_K = proposer.propose(query_D, factor * point.want, factor * point.effort, allow)
-            best_K = self.matrix.best_of(query_D, covered_K, k).rows_K
-            if before_K is not None and np.array_equal(before_K, best_K):
-                return covered_K
-            before_K = best_K
-        return np.empty(0, np.int64)
+        if proposer.nearness(query_D, point.effort, allow) >= NEAR:
+            before_K = None
+            for factor in FACTORS:
+                covered_K = proposer.propose(query_D, factor * point.want, factor * point.effort, allow)
+                best_K = self.matrix.best_of(query_D, covered_K, k).rows_K
+                if before_K is not None and np.array_equal(before_K, best_K):
+                    return covered_K
+                before_K = best_K
+        return proposer.propose(query_D, WIDE_WANT * point.want, max(proposer.widest, point.effort), allow)
 
     def _behind(self, query_D: Float32[ndarray, " d"], k: int, allow: Bitmap) -> tuple[Scored, int]:
         """The `k` best rows that the index does not cover, and how many there were to score."""

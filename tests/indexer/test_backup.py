@@ -70,9 +70,9 @@ def test_a_backup_that_was_killed_is_the_one_before_it(tmp_path: Path) -> None:
 
     collection.add([new_image(f"late-{i}") for i in range(3)], unit_vectors(3, DIM, seed=4))
     build(collection, "ivf_sq8")  # covers pictures that the first backup does not know
-    code = f"from pathlib import Path; from indexer.backup import backup; backup(Path({str(data)!r}), Path({str(target)!r}))"
+    code = "import sys, pathlib, indexer.backup as b; b.backup(*map(pathlib.Path, sys.argv[1:]))"
     environment = os.environ | {"KALLOS_CRASH_AT": "backup-copied"}
-    killed = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    killed = subprocess.run([sys.executable, "-c", code, data, target], env=environment, check=False)
     assert killed.returncode == -signal.SIGKILL
     left = target / "kallos.sqlite.part"
     assert left.stat().st_size == (target / "kallos.sqlite").stat().st_size  # lengths do not tell them apart
