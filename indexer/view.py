@@ -159,7 +159,7 @@ class View:
         self, query_D: Float32[ndarray, " d"], k: int, allow: Bitmap, recall: float
     ) -> tuple[Scored, Literal["exact", "top_k"], int]:
         snapshot = self._snapshot
-        if snapshot is None or recall >= EXACT or allow.count <= self._exact_rows or k >= self.built // 8:
+        if snapshot is None or recall >= EXACT or k >= self.built // 8 or self._are_few(allow):
             return self._exactly(query_D, k, allow)
         point = snapshot.calibration.cheapest(recall, k)
         if point is None:
@@ -179,6 +179,11 @@ class View:
             rows_N = np.concatenate([found.rows_K, behind.rows_K])
             found = Scored.best_of(np.concatenate([found.scores_K, behind.scores_K]), rows_N, k)
         return found, "top_k", candidates
+
+    def _are_few(self, allow: Bitmap) -> bool:
+        """Whether a scan is fast and an index might lose some; a small collection whole is what it is for."""
+        filtered = allow is not self._alive or allow.count < self.built // 8
+        return filtered and allow.count <= self._exact_rows
 
     def _exactly(
         self, query_D: Float32[ndarray, " d"], k: int, allow: Bitmap

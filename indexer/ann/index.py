@@ -28,7 +28,7 @@ class Proposer(Protocol):
 
     @property
     def widest(self) -> int:
-        """The effort for a filter whose matches lie far from the query; 0 where only an exact scan is sure."""
+        """The effort for a filter whose matches lie far from the query; 0 where only a scan is sure."""
         ...
 
     def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:

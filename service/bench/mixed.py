@@ -8,7 +8,7 @@ Dimension key   Q queries, D embedding
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.ann.build import Watch
 from indexer.collection import Collection
 from indexer.compaction import Aims, compact
 from indexer.types import NewImage
@@ -26,7 +25,8 @@ from service.bench.vectors import VectorSource
 K = 10
 BATCH = 64  # pictures a write, as ingest does it
 NEW_ROWS = 4096  # different vectors that come again and again
-START_S = 3.0  # until a writer is at work
+START_S = 60.0  # for the writers to begin
+WARM_UP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def measure_mixed(data_dir: Path, dim: int, seconds: float, recall: float) -> li
     """`data_dir` is changed: give it a copy."""
     collection = open_generated(data_dir, dim)
     query_QD = VectorSource(dim).queries(500)
-    _search(collection, query_QD, recall, START_S)
+    _search(collection, query_QD, recall, WARM_UP_S)
     rows = []
     for beside, jobs in (
         ("nothing", ()),
@@ -56,8 +56,7 @@ def measure_mixed(data_dir: Path, dim: int, seconds: float, recall: float) -> li
             subprocess.Popen([sys.executable, "-m", __name__, job, str(data_dir), str(dim)]) for job in jobs
         ]
         try:
-            if writers:
-                time.sleep(START_S)
+            _wait_for(collection, jobs)
             before = collection.state().slots
             ms = _search(collection, query_QD, recall, seconds)
             written = collection.state().slots - before
@@ -78,6 +77,21 @@ def measure_mixed(data_dir: Path, dim: int, seconds: float, recall: float) -> li
         )
     collection.close()
     return rows
+
+
+def _wait_for(collection: Collection, jobs: Sequence[str]) -> None:
+    """Until every writer is at work."""
+    slots = collection.state().slots
+    until = time.perf_counter() + START_S
+    at_work: dict[str, Callable[[], bool]] = {
+        "ingest": lambda: collection.state().slots > slots,
+        "rebuild": lambda: any(collection.folder.glob("build-*")),
+    }
+    for job in jobs:
+        while not at_work[job]():
+            if time.perf_counter() > until:
+                raise TimeoutError(f"{job} did not begin within {START_S:g} s")
+            time.sleep(0.1)
 
 
 def _search(
@@ -105,8 +119,7 @@ def ingest(collection: Collection) -> None:
 
 def rebuild(collection: Collection) -> None:
     while True:
-        with suppress(FileNotFoundError):
-            compact(collection, Aims(memory_bytes=2**31, threads=1), family="ivf_rabitq", watch=Watch())
+        compact(collection, Aims(memory_bytes=2**31, threads=1), family="ivf_rabitq", reclaim=False)
 
 
 def _image(number: int) -> NewImage:

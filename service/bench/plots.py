@@ -48,9 +48,8 @@ def _growth(document: Document, path: Path) -> Path:
         ("disk_bytes_per_vector", "disk, bytes/vector"),
     )
     for axes, (key, label) in zip(all_axes.flat, kinds, strict=True):
-        known = [(row["pictures"], row[key]) for row in rows if row[key] is not None]
-        if known:
-            axes.plot(*zip(*known, strict=True), marker="o")
+        known = [(row["pictures"], row[key]) for row in rows]
+        axes.plot(*zip(*known, strict=True), marker="o")
         axes.set(xscale="log", xlabel="pictures", title=label)
         axes.set_ylim((0.9, 1.005) if key == "recall" else (0, None))
     return _save(figure, path)

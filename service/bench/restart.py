@@ -39,12 +39,14 @@ def measure_restart(data_dir: Path, dim: int, times: int) -> RestartResult:
     """Another query each time; StoreError when its answer shares nothing with the true one."""
     query_QD = VectorSource(dim).queries(max(times, QUERIES))
     truth_QK = truth(data_dir, query_QD)
+    kept = data_dir / "queries.npy"
+    np.save(kept, query_QD)
     walls, cpus, opens, hits = [], [], [], 0
     for number in range(times):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-c", CODE, str(data_dir), str(dim), str(number), str(len(query_QD))],
+            [sys.executable, "-c", CODE, str(data_dir), str(dim), str(kept), str(number)],
             stdout=subprocess.PIPE,
             check=True,
         )
@@ -63,9 +65,9 @@ def measure_restart(data_dir: Path, dim: int, times: int) -> RestartResult:
     return RestartResult(wall_s, cpu_s, open_s, round(hits / (K * times), 3))
 
 
-def answer(data_dir: str, dim: str, number: str, queries: str) -> None:
+def answer(data_dir: str, dim: str, queries: str, number: str) -> None:
     """What the fresh process does."""
-    query_D = VectorSource(int(dim)).queries(int(queries))[int(number)]
+    query_D = np.load(queries)[int(number)]
     started = time.perf_counter()
     collection = open_generated(Path(data_dir), int(dim))
     found = collection.view().search(query_D, K, recall=RECALL)
