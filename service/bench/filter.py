@@ -181,11 +181,12 @@ def truth_among(
     score_QK = np.empty((len(query_QD), 0), np.float32)
     for start in range(0, len(row_M), BLOCK):
         block = row_M[start : start + BLOCK]
-        score_QK = np.concatenate([score_QK, query_QD @ rows_ND[block].astype(np.float32).T], axis=1)
-        best_QK = np.concatenate([best_QK, np.broadcast_to(block, (len(query_QD), len(block)))], axis=1)
-        order_QK = np.argsort(-score_QK, axis=1, kind="stable")[:, :K]
-        score_QK = np.take_along_axis(score_QK, order_QK, axis=1)
-        best_QK = np.take_along_axis(best_QK, order_QK, axis=1)
+        score_QB = query_QD @ rows_ND[block].astype(np.float32).T
+        top_QK = np.argpartition(-score_QB, min(K, len(block)) - 1, axis=1)[:, :K]
+        score_QK = np.concatenate([score_QK, np.take_along_axis(score_QB, top_QK, axis=1)], axis=1)
+        best_QK = np.concatenate([best_QK, block[top_QK]], axis=1)
+    order_QK = np.argsort(-score_QK, axis=1, kind="stable")[:, :K]
+    best_QK = np.take_along_axis(best_QK, order_QK, axis=1)
     return list(best_QK)
 
 

@@ -48,7 +48,7 @@ def resident_mb(servers: Sequence[int] = ()) -> float:
     pids = [os.getpid(), *(process.pid for server in servers for process in _family(server))]
     private_kb, shared_kb = 0, 0
     for pid in dict.fromkeys(pids):
-        with suppress(OSError):  # one that has just ended
+        with suppress(OSError, KeyError):  # one that has just ended, or waits to be reaped
             fields = dict(
                 line.split(":")
                 for line in Path(f"/proc/{pid}/status").read_text().splitlines()

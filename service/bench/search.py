@@ -26,7 +26,8 @@ from service.bench.vectors import VectorSource
 K = 10
 BUCKETS = (0.90, 0.95, 0.98, 0.99)
 WARM_UP = 20
-PASS_S = 8.0
+PASS_S = 4.0
+FEWEST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def run_at(
     started = time.perf_counter()
     contender.search(query_QD[0], K, effort)
     contender.search(query_QD[1], K, effort)
-    some = max(WARM_UP, int(2 * PASS_S / (time.perf_counter() - started)))  # the slow answer fewer
+    some = max(FEWEST, int(2 * PASS_S / (time.perf_counter() - started)))  # the slow answer fewer
     query_QD, truth_QK = query_QD[:some], truth_QK[:some]
     for query_D in query_QD[: WARM_UP if some > 2 * WARM_UP else 0]:
         contender.search(query_D, K, effort)
