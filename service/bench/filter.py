@@ -43,7 +43,7 @@ class Case:
 class FilterRow:
     """`p50_ms` with the filter known; `first_ms` is the first search under it, which also evaluates it.
 
-    `recall` is the mean of all queries, `worst_recall` that of the worst filter; `modes` says how many
+    `cpu_ms` is the mean CPU time, `recall` the mean of all queries, `worst_recall` that of the worst filter; `modes` says how many
     queries were answered how.
     """
 
@@ -55,6 +55,7 @@ class FilterRow:
     p50_ms: float
     p99_ms: float
     first_ms: float
+    cpu_ms: float
     modes: dict[str, int]
 
 
@@ -102,6 +103,7 @@ class _Measured:
     recall_Q: list[float]
     ms_Q: list[float]
     first_ms: float
+    cpu_ms: float
     modes: list[str]
 
 
@@ -144,16 +146,20 @@ def _case(collection: Collection, case: Case, recall: float) -> _Measured:
         lambda: view.search(case.query_QD[0], K, allow=view.select(condition), recall=recall)
     )
     allow = view.select(condition)
+    before_s = time.process_time()
     timed = [
         _timed(lambda q=query_D: view.search(q, K, allow=view.select(condition), recall=recall))
         for query_D in case.query_QD
     ]
+    cpu_ms = 1e3 * (time.process_time() - before_s) / len(timed)
     truth = truth_among(view.matrix.rows_ND, case.query_QD, allow.mask())
     recall_Q = [
         len(np.intersect1d(found.slots_K, best)) / max(1, len(best))
         for (_, found), best in zip(timed, truth, strict=True)
     ]
-    return _Measured(allow.count, recall_Q, [ms for ms, _ in timed], first_ms, [f.mode for _, f in timed])
+    return _Measured(
+        allow.count, recall_Q, [ms for ms, _ in timed], first_ms, cpu_ms, [f.mode for _, f in timed]
+    )
 
 
 def _row(kind: str, share: float, measured: Sequence[_Measured]) -> FilterRow:
@@ -168,6 +174,7 @@ def _row(kind: str, share: float, measured: Sequence[_Measured]) -> FilterRow:
         round(float(np.median(ms)), 3),
         round(float(np.quantile(ms, 0.99)), 3),
         round(float(np.median([case.first_ms for case in measured])), 3),
+        round(float(np.mean([case.cpu_ms for case in measured])), 3),
         {mode: modes.count(mode) for mode in sorted(set(modes))},
     )
 

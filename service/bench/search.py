@@ -3,6 +3,7 @@
 Dimension key   Q queries, D embedding, K results
 """
 
+import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -169,14 +170,19 @@ def _throughput(
         return len(query_QD) / (time.perf_counter() - started)
 
 
-def as_json(results: Sequence[Result], rows: int) -> list[dict[str, object]]:
-    """With the fastest run of each recall bucket beside all runs."""
-    documents: list[dict[str, object]] = []
-    for result in results:
-        best = {f"{bucket:.2f}": result.best(bucket) for bucket in BUCKETS}
-        documents.append(
-            asdict(result)
-            | {"resident_bytes_per_vector": round(result.resident_mb * 2**20 / rows)}
-            | {"at_recall": {key: asdict(run) if run else None for key, run in best.items()}}
-        )
-    return documents
+def merged(path: Path, here: dict[str, Any], result: Result, rows: int) -> dict[str, Any]:
+    """The document of `path` with `result` in it, in place of what an earlier run found for that contender.
+
+    Each contender has the circumstances of its own measurement, and the fastest run of each recall bucket.
+    """
+    best = {f"{bucket:.2f}": result.best(bucket) for bucket in BUCKETS}
+    entry = (
+        asdict(result)
+        | {"resident_bytes_per_vector": round(result.resident_mb * 2**20 / rows)}
+        | {"at_recall": {key: asdict(run) if run else None for key, run in best.items()}}
+        | {key: here[key] for key in ("time", "load", "versions", "commit")}
+    )
+    before = json.loads(path.read_text())["contenders"] if path.exists() else []
+    others = [one for one in before if one["name"] != result.name and "built" in one]
+    order = list(CONTENDERS)
+    return here | {"contenders": sorted([*others, entry], key=lambda one: order.index(one["name"]))}

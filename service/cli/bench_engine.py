@@ -24,8 +24,7 @@ from service.bench.plots import draw_all
 from service.bench.record import circumstances, write
 from service.bench.rest import measure_rest
 from service.bench.restart import measure_restart
-from service.bench.search import BUCKETS, Result, build_apart, measure_apart
-from service.bench.search import as_json as search_json
+from service.bench.search import BUCKETS, Result, build_apart, measure_apart, merged
 from service.cli.options import Json
 from service.cli.output import ERR, OUT, print_json
 
@@ -67,14 +66,17 @@ def search(
         build_apart(name, folder, dim, cores)
     if build_only:
         return
+    path = out / f"search-{count}.json"
     results = []
+    document: dict[str, Any] = {}
     for name in names:
         ERR.print(f"measuring {name}")
         results.append(measure_apart(name, folder, dim, queries, clients or [1, 2, 8], cores))
-    packages = {package for name in names for package in CONTENDERS[name].packages}
-    document = circumstances(packages, data=f"generated, {count} x {dim}", queries=queries, cores=cores)
-    document |= {"contenders": search_json(results, count)}
-    _finish(out / f"search-{count}.json", document, _search_table(results), as_json)
+        packages = CONTENDERS[name].packages
+        here = circumstances(packages, data=f"generated, {count} x {dim}", queries=queries, cores=cores)
+        document = merged(path, here, results[-1], count)
+        write(path, document)  # at once: the next one may take long, or fail
+    _finish(path, document, _search_table(results), as_json)
 
 
 def _chosen(asked: Sequence[str] | None) -> list[str]:
@@ -137,9 +139,9 @@ def filter_(
         report = measure_filters(collection, queries, recall)
         collection.close()
     document = circumstances(data=f"generated, {count} x {DIM}", queries=queries) | asdict(report)
-    table = Table("filter", "passes", "recall", "worst", "p50 ms", "p99 ms", "first ms", box=None)
+    table = Table("filter", "passes", "recall", "worst", "p50 ms", "p99 ms", "first ms", "CPU ms", box=None)
     for row in report.rows:
-        times = [f"{ms:.2f}" for ms in (row.p50_ms, row.p99_ms, row.first_ms)]
+        times = [f"{ms:.2f}" for ms in (row.p50_ms, row.p99_ms, row.first_ms, row.cpu_ms)]
         table.add_row(row.kind, f"{row.share:.2%}", f"{row.recall:.3f}", f"{row.worst_recall:.3f}", *times)
     table.caption = (
         f"unfiltered p50 {report.unfiltered_p50_ms:.2f} ms, so the limit is {report.limit_ms:.1f} ms"
