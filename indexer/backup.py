@@ -1,7 +1,8 @@
 """A copy of a data directory that is whole, made while others read and write.
 
 Everything but the database is written once and never changed, so a backup into the same folder again copies
-only what is new. The database comes last, in one step: a backup that was killed is the one before it.
+only what is new. The database changes over in one step, and only then the name of the index, which may cover
+pictures that the database before did not know: a backup that was killed is whole, and the one before it.
 """
 
 import os
@@ -18,11 +19,13 @@ from indexer.errors import ConflictError, CorruptStoreError, NotFoundError
 from indexer.faults import reached
 from indexer.files import sync_file, sync_folder
 from indexer.lock import WriterLock
+from indexer.snapshots import SnapshotStore
 from indexer.state import State, names
 from indexer.vectors import BYTES, of_epoch
 from indexer.verify import verify
 
 SHARED = ("originals", "thumbnails")  # content-addressed: a name that is there has the right bytes
+COPYING = ".copy"  # ends the name of a file that is not whole yet
 CHUNK = 1 << 24
 WAIT_S = 600.0  # for a compaction to end
 
@@ -77,6 +80,7 @@ def backup(data_dir: Path, target: Path, *, tell: Callable[[str], None] = lambda
             reached("backup-copied")
             _publish(beside, target / DATABASE)
             for name, state in states.items():
+                copier.manifest(data_dir / name, target / name, state)
                 _remove_others(target / name, state.epoch)
     finally:
         database.close()
@@ -100,7 +104,8 @@ def restore(source: Path, data_dir: Path, *, tell: Callable[[str], None] = lambd
     copier = _Copier(tell)
     data_dir.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.rglob("*")):
-        if path.is_file() and path != source / DATABASE:
+        # Not what a backup that was killed has left: its database may be as long as the one that counts.
+        if path.is_file() and not path.name.startswith(DATABASE) and path.suffix != COPYING:
             copier.file(path, data_dir / path.relative_to(source))
     beside = data_dir / f"{DATABASE}.part"
     copier.file(source / DATABASE, beside)
@@ -136,12 +141,17 @@ class _Copier:
         if (folder / vectors).exists():
             self._tail(folder / vectors, target / vectors, state.rows * state.dim * BYTES)
         kept = ["model", of_epoch("slots.i64", state.epoch)]
-        # The manifest after the index that it names.
         kept += [path.name for path in folder.glob("index-*.faiss")]
-        kept += [of_epoch("manifest.json", state.epoch)]
         for name in kept:
             if (folder / name).is_file():
-                self.file(folder / name, target / name, replace=name.startswith("manifest"))
+                self.file(folder / name, target / name)
+
+    def manifest(self, folder: Path, target: Path, state: State) -> None:
+        """Which index is in force; those that are not are forgotten."""
+        name = of_epoch("manifest.json", state.epoch)
+        if (folder / name).is_file():
+            self.file(folder / name, target / name, replace=True)
+        SnapshotStore(target).sweep(state.epoch)
 
     def file(self, path: Path, target: Path, *, replace: bool = False) -> None:
         """Copy `path`, unless `target` is there with as many bytes."""
@@ -150,7 +160,7 @@ class _Copier:
             if not replace and target.exists() and target.stat().st_size == size:
                 return
             target.parent.mkdir(parents=True, exist_ok=True)
-            beside = target.with_name(target.name + ".copy")
+            beside = target.with_name(target.name + COPYING)
             shutil.copyfile(path, beside)
         except FileNotFoundError:
             return  # deleted while we looked: the database that is copied does not know it

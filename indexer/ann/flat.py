@@ -44,8 +44,12 @@ class Flat:
         return len(self._rows)
 
     @property
-    def filters(self) -> bool:
-        return True
+    def widest(self) -> int:
+        return 1
+
+    def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
+        """Every allowed row is scored, wherever it lies."""
+        return 1.0
 
     def efforts(self) -> list[int]:
         return [1]

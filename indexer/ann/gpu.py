@@ -100,8 +100,11 @@ class OnGpu:
         return self._built
 
     @property
-    def filters(self) -> bool:
-        return self._original is not None and self._original.filters
+    def widest(self) -> int:
+        return 0 if self._original is None else self._original.widest
+
+    def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
+        return 0.0 if self._original is None else self._original.nearness(query_D, effort, allow)
 
     def efforts(self) -> list[int]:
         return self._efforts

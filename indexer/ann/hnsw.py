@@ -43,8 +43,11 @@ class Hnsw:
         return int(self._index.ntotal)
 
     @property
-    def filters(self) -> bool:
-        return False  # its walk stays near the query, where a filter may allow nothing
+    def widest(self) -> int:
+        return 0  # its walk stays near the query, where a filter may allow nothing
+
+    def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
+        return 0.0
 
     def efforts(self) -> list[int]:
         return [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]

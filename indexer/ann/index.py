@@ -37,8 +37,15 @@ class Proposer(Protocol):
     def built(self) -> int: ...
 
     @property
-    def filters(self) -> bool:
-        """Whether a narrow or a far-off filter can be trusted to it; if not, those are scanned exactly."""
+    def widest(self) -> int:
+        """The effort for a filter whose matches lie far from the query; 0 where only a scan is sure."""
+        ...
+
+    def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
+        """The share of allowed rows among those that `effort` shows, over their share of all rows.
+
+        1 when the filter has nothing to do with the query, less when its matches lie elsewhere.
+        """
         ...
 
     def propose(

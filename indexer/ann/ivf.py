@@ -31,6 +31,7 @@ class Ivf:
         self._index = index
         self._lock = Lock()
         self._list_of_row_N: Int32[ndarray, " n"] | None = None
+        self._size_L: Int64[ndarray, " l"] | None = None
         self._allowed: WeakKeyDictionary[Bitmap, Int64[ndarray, " l"]] = WeakKeyDictionary()
 
     @classmethod
@@ -51,8 +52,15 @@ class Ivf:
         return int(self._index.ntotal)
 
     @property
-    def filters(self) -> bool:
-        return True
+    def widest(self) -> int:
+        """A quarter of the lists: a filter that allows half of all rows then shows half of its matches."""
+        return -(-int(self._index.nlist) // 4)
+
+    def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
+        _, nearest_1L = self._index.quantizer.search(query_D[None, :], min(effort, self._index.nlist))
+        rows = self._sizes()[nearest_1L[0]].sum()
+        allowed = self._allowed_per_list(allow)
+        return float(allowed[nearest_1L[0]].sum() * self.built / max(1, rows * allowed.sum()))
 
     def efforts(self) -> list[int]:
         steps = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
@@ -115,6 +123,12 @@ class Ivf:
                 known_L = np.bincount(list_of_row_N[members_N], minlength=self._index.nlist)
                 self._allowed[allow] = known_L
         return known_L
+
+    def _sizes(self) -> Int64[ndarray, " l"]:
+        """How many rows each list holds."""
+        if self._size_L is None:
+            self._size_L = np.bincount(self._lists(), minlength=self._index.nlist)
+        return self._size_L
 
     def _lists(self) -> Int32[ndarray, " n"]:
         if self._list_of_row_N is None:

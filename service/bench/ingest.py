@@ -1,6 +1,5 @@
 """Pictures per second: end to end, and the encoder alone."""
 
-import os
 import tempfile
 import time
 from collections import deque
@@ -20,6 +19,7 @@ from indexer.images import EXTENSIONS, Limits, decode
 from indexer.ingest import BATCH, Ingest
 from indexer.sources import SourceItem, open_source
 from indexer.thumbnails import ThumbnailStore
+from service.bench.processes import confined
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,6 @@ def without_svg(folder: Path) -> Iterator[Path]:
         for number, path in enumerate(paths):
             Path(scratch, f"{number}{path.suffix}").symlink_to(path.absolute())
         yield Path(scratch)
-
-
-@contextmanager
-def confined(cores: int) -> Iterator[None]:
-    """Run on the first `cores` cores only."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(before)[:cores])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def throughput(folder: Path, data: str, model: str, *, cores: int, most: int) -> Throughput:

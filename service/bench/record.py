@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,20 @@ from typing import Any
 PACKAGES = ("kallos", "numpy", "faiss-cpu", "onnxruntime", "pillow")
 
 
-def circumstances(**extra: object) -> dict[str, Any]:
-    """Where and with what a figure was measured."""
+def circumstances(packages: Iterable[str] = (), **extra: object) -> dict[str, Any]:
+    """Where and with what a figure was measured; `packages` beside those that every figure rests on.
+
+    `load` is the mean of the last minute: wall times of a machine that does other work are too long.
+    """
+    others = sorted(package.partition("[")[0] for package in packages)
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": _commit(),
         "python": platform.python_version(),
         "machine": _processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "versions": {name: version(name) for name in PACKAGES},
+        "load": round(os.getloadavg()[0], 1),
+        "versions": {name: version(name) for name in (*PACKAGES, *others)},
         **extra,
     }
 

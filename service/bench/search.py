@@ -4,13 +4,12 @@ Dimension key   Q queries, D embedding, K results
 """
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -18,34 +17,48 @@ from numpy import ndarray
 
 from indexer.ann.calibrate import true_best
 from indexer.ann.rows import Rows
-from service.bench.contenders import CONTENDERS, Contender, Effort, rows_of
+from service.bench.apart import call_apart
+from service.bench.contenders import CONTENDERS
+from service.bench.contenders.contender import Built, Contender, Effort, build, built, home_of
+from service.bench.generated import rows_of
+from service.bench.processes import cpu_s_of, resident_mb
 from service.bench.vectors import VectorSource
 
 K = 10
 BUCKETS = (0.90, 0.95, 0.98, 0.99)
 WARM_UP = 20
-PASS_S = 10.0
+PASS_S = 4.0
+FEWEST = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One contender at one effort. `qps` is with `clients` threads that each wait for their answer."""
+    """One contender at one effort. `qps` is with `clients` threads that each wait for their answer.
+
+    `cpu_ms` is CPU time a query, servers included: what else the machine does hardly changes it.
+    """
 
     effort: str
     recall: float
     p50_ms: float
     p99_ms: float
+    cpu_ms: float
     qps: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`anon_mb` is what the process keeps beside the page cache, less what it had before the build."""
+    """`resident_mb` is what searching keeps beside the page cache, servers included, less a bare process."""
 
     name: str
-    build_s: float
-    anon_mb: float
+    built: Built
+    resident_mb: float
     runs: list[Run]
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> "Result":
+        runs = [Run(**run) for run in fields["runs"]]
+        return cls(fields["name"], Built(**fields["built"]), fields["resident_mb"], runs)
 
     def best(self, recall: float) -> Run | None:
         """The fastest run that reached `recall`."""
@@ -53,32 +66,47 @@ class Result:
         return max(reached, key=lambda run: max(run.qps.values()), default=None)
 
 
-def measure(name: str, data_dir: Path, dim: int, queries: int, clients: Sequence[int]) -> Result:
-    """Build and search one contender in this process."""
+def build_apart(name: str, data_dir: Path, dim: int, cores: int) -> Built:
+    """Unless an earlier run has built it: a graph over a million rows takes a quarter of an hour and more."""
+    done = built(data_dir, name)
+    if done is not None:
+        return done
+    alone = CONTENDERS[name].alone
+    return Built(
+        **call_apart(f"{__name__}:build_here", name, str(data_dir), dim, cores, cores=cores, alone=alone)
+    )
+
+
+def build_here(name: str, data_dir: str, dim: int, cores: int) -> dict[str, Any]:
+    return asdict(build(CONTENDERS[name], Path(data_dir), name, dim, cores))
+
+
+def measure_apart(
+    name: str, data_dir: Path, dim: int, queries: int, clients: Sequence[int], cores: int
+) -> Result:
+    """`measure` in a fresh process."""
+    arguments = (name, str(data_dir), dim, queries, list(clients), cores)
+    alone = CONTENDERS[name].alone
+    return Result.of(call_apart(f"{__name__}:measure", *arguments, cores=cores, alone=alone))
+
+
+def measure(
+    name: str, data_dir: str, dim: int, queries: int, clients: Sequence[int], cores: int
+) -> dict[str, Any]:
+    """Search one contender, built before, in this process."""
+    folder = Path(data_dir)
     query_QD = VectorSource(dim).queries(queries)
-    truth_QK = truth(data_dir, query_QD)
-    before = anonymous_mb()
-    started = time.perf_counter()
-    contender = CONTENDERS[name](data_dir, dim)
-    build_s = time.perf_counter() - started
-    runs = [_run(contender, effort, query_QD, truth_QK, clients) for effort in contender.efforts]
-    return Result(name, round(build_s, 2), round(anonymous_mb() - before, 1), runs)
-
-
-def measure_apart(name: str, data_dir: Path, dim: int, queries: int, clients: Sequence[int]) -> Result:
-    """`measure` in a fresh process: no contender inherits another's memory or threads."""
-    code = (
-        "import json, sys; from dataclasses import asdict; from pathlib import Path\n"
-        "from service.bench.search import measure\n"
-        "name, folder, dim, queries, clients = json.loads(sys.argv[1])\n"
-        "print(json.dumps(asdict(measure(name, Path(folder), dim, queries, clients))))"
-    )
-    arguments = json.dumps([name, str(data_dir), dim, queries, list(clients)])
-    done = subprocess.run(
-        [sys.executable, "-c", code, arguments], stdout=subprocess.PIPE, text=True, check=True
-    )
-    fields = json.loads(done.stdout.splitlines()[-1])
-    return Result(**(fields | {"runs": [Run(**run) for run in fields["runs"]]}))
+    truth_QK = truth(folder, query_QD)
+    before_mb = resident_mb()
+    done = built(folder, name)
+    assert done is not None
+    contender = CONTENDERS[name].open(folder, home_of(folder, name), dim)
+    try:
+        runs = [run_at(contender, effort, query_QD, truth_QK, clients) for effort in contender.efforts]
+        kept_mb = resident_mb(contender.servers) - before_mb
+    finally:
+        contender.close()
+    return asdict(Result(name, done, round(kept_mb, 1), runs))
 
 
 def truth(data_dir: Path, query_QD: Float32[ndarray, "q d"]) -> Int64[ndarray, "q k"]:
@@ -92,15 +120,7 @@ def truth(data_dir: Path, query_QD: Float32[ndarray, "q d"]) -> Int64[ndarray, "
     return best_QK
 
 
-def anonymous_mb() -> float:
-    """Memory of this process that is not a file's."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon"):
-            return int(line.split()[1]) / 1024
-    return float("nan")
-
-
-def _run(
+def run_at(
     contender: Contender,
     effort: Effort,
     query_QD: Float32[ndarray, "q d"],
@@ -108,16 +128,19 @@ def _run(
     clients: Sequence[int],
 ) -> Run:
     started = time.perf_counter()
-    for query_D in query_QD[:WARM_UP]:
-        contender.search(query_D, K, effort)
-    one_s = (time.perf_counter() - started) / WARM_UP
-    some = max(WARM_UP, int(PASS_S / one_s))  # whoever is slow need not answer all of them
+    contender.search(query_QD[0], K, effort)
+    contender.search(query_QD[1], K, effort)
+    some = max(FEWEST, int(2 * PASS_S / (time.perf_counter() - started)))  # the slow answer fewer
     query_QD, truth_QK = query_QD[:some], truth_QK[:some]
+    for query_D in query_QD[: WARM_UP if some > 2 * WARM_UP else 0]:
+        contender.search(query_D, K, effort)
     found, seconds = [], []
+    before_s = _cpu_s(contender)
     for query_D in query_QD:
         started = time.perf_counter()
         found.append(contender.search(query_D, K, effort))
         seconds.append(time.perf_counter() - started)
+    cpu_s = _cpu_s(contender) - before_s
     hits = sum(len(np.intersect1d(f, t)) for f, t in zip(found, truth_QK, strict=True))
     qps = {str(n): round(_throughput(contender, effort, query_QD, n), 1) for n in clients}
     return Run(
@@ -125,8 +148,13 @@ def _run(
         round(hits / truth_QK.size, 4),
         round(1e3 * float(np.median(seconds)), 3),
         round(1e3 * float(np.quantile(seconds, 0.99)), 3),
+        round(1e3 * cpu_s / len(query_QD), 3),
         qps,
     )
+
+
+def _cpu_s(contender: Contender) -> float:
+    return time.process_time() + sum(cpu_s_of(server) for server in contender.servers)
 
 
 def _throughput(
@@ -136,18 +164,25 @@ def _throughput(
         contender.search(query_D, K, effort)
 
     with ThreadPoolExecutor(clients) as pool:
-        list(pool.map(ask, query_QD[:WARM_UP]))
+        list(pool.map(ask, query_QD[:clients]))  # each thread has connected, and each core has woken up
         started = time.perf_counter()
         list(pool.map(ask, query_QD))
         return len(query_QD) / (time.perf_counter() - started)
 
 
-def as_json(results: Sequence[Result]) -> list[dict[str, object]]:
-    """With the fastest run of each recall bucket beside all runs."""
-    rows: list[dict[str, object]] = []
-    for result in results:
-        best = {f"{bucket:.2f}": result.best(bucket) for bucket in BUCKETS}
-        rows.append(
-            asdict(result) | {"at_recall": {key: asdict(run) if run else None for key, run in best.items()}}
-        )
-    return rows
+def merged(path: Path, here: dict[str, Any], result: Result, rows: int) -> dict[str, Any]:
+    """The document of `path` with `result` in it, in place of what an earlier run found for that contender.
+
+    Each contender has the circumstances of its own measurement, and the fastest run of each recall bucket.
+    """
+    best = {f"{bucket:.2f}": result.best(bucket) for bucket in BUCKETS}
+    entry = (
+        asdict(result)
+        | {"resident_bytes_per_vector": round(result.resident_mb * 2**20 / rows)}
+        | {"at_recall": {key: asdict(run) if run else None for key, run in best.items()}}
+        | {key: here[key] for key in ("time", "load", "versions", "commit")}
+    )
+    before = json.loads(path.read_text())["contenders"] if path.exists() else []
+    others = [one for one in before if one["name"] != result.name and "built" in one]
+    order = list(CONTENDERS)
+    return here | {"contenders": sorted([*others, entry], key=lambda one: order.index(one["name"]))}

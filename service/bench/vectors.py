@@ -19,6 +19,7 @@ from numpy import ndarray
 
 CHUNK = 50_000
 THEMES = 20_000
+POLES = (0, 30, 3_000)  # themes of a seventh, of 0.3 % and of 0.002 % of all pictures
 DECAY = 0.4
 ZIPF = 1.1
 DUPLICATES = 0.05
@@ -50,6 +51,8 @@ class VectorSource:
         self._share_T = share_T / share_T.sum()
         means = np.linalg.qr(rng.standard_normal((dim, 2)))[0].T.astype(np.float32)
         self._pictures_D, self._words_D = means[0], means[1]
+        pole_PD = (self._theme_TD[list(POLES)] * self._spread_D) @ self._rotation_DD.T
+        self.pole_PD = pole_PD / np.linalg.norm(pole_PD, axis=1, keepdims=True)
 
     def chunks(self, count: int, *, after: int = 0) -> Iterator[Chunk]:
         """The first `count` pictures, by chunks that begin at or behind picture `after`."""
@@ -65,12 +68,23 @@ class VectorSource:
         """Pictures that no collection of this source holds."""
         return self._draw(np.random.default_rng([self._seed, 2]), count, self._pictures_D).vectors_ND
 
+    def queries_about(self, theme: int, count: int) -> Float32[ndarray, "n d"]:
+        """Pictures of one theme that no collection of this source holds."""
+        theme_N = np.full(count, theme)
+        return self._of_themes(np.random.default_rng([self._seed, 4, theme]), theme_N, self._pictures_D)
+
     def words(self, count: int) -> Float32[ndarray, "n d"]:
         """Queries from the cone of texts, about the same themes."""
         return self._draw(np.random.default_rng([self._seed, 3]), count, self._words_D).vectors_ND
 
     def _draw(self, rng: np.random.Generator, count: int, mean_D: Float32[ndarray, " d"]) -> Chunk:
         theme_N = rng.choice(THEMES, size=count, p=self._share_T)
+        return Chunk(0, self._of_themes(rng, theme_N, mean_D), theme_N)
+
+    def _of_themes(
+        self, rng: np.random.Generator, theme_N: Int64[ndarray, " n"], mean_D: Float32[ndarray, " d"]
+    ) -> Float32[ndarray, "n d"]:
+        count = len(theme_N)
         spread_ND = 0.8 * self._theme_TD[theme_N]
         spread_ND += 0.6 * rng.standard_normal((count, self.dim), dtype=np.float32)
         x_ND = (spread_ND * self._spread_D) @ self._rotation_DD.T + CONE * mean_D
@@ -79,4 +93,4 @@ class VectorSource:
         x_ND[copies_N] = x_ND[rng.integers(count, size=len(copies_N))]
         x_ND[copies_N] += noise_ND * np.float32(DUPLICATE_NOISE / np.sqrt(self.dim))
         x_ND /= np.linalg.norm(x_ND, axis=1, keepdims=True)
-        return Chunk(0, x_ND, theme_N)
+        return x_ND

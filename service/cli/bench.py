@@ -7,30 +7,25 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from indexer.compaction import Aims, compact, is_due
 from indexer.encoders.registry import load_encoder
 from indexer.images import Limits
 from rerank.retrieval import Recall
-from service.bench.contenders import CONTENDERS, fill
 from service.bench.diversity import DIM, POOL, measure_diversity
 from service.bench.ingest import throughput, without_svg
 from service.bench.levels import RememberedTexts, levelled, levelled_texts
 from service.bench.match import TRIALS, measure
 from service.bench.match_plot import plot_reliability
 from service.bench.match_trial import Material, cost
-from service.bench.rank import measure_rank
 from service.bench.record import circumstances, write
-from service.bench.rest import measure_rest
 from service.bench.retrieval import encode_captioned, recall_of
-from service.bench.search import BUCKETS, Result, measure_apart
-from service.bench.search import as_json as search_json
+from service.cli import bench_engine as engine
+from service.cli.bench_engine import RESULTS, Out
 from service.cli.options import Json
 from service.cli.output import ERR, OUT, print_json
 from service.samples import find_samples
 
 app = typer.Typer(help="The figures that the README quotes.", no_args_is_help=True)
 
-RESULTS = Path("docs/benchmarks")
 LANGUAGES = ("en", "de", "fr", "es")
 
 Folder = Annotated[
@@ -38,8 +33,6 @@ Folder = Annotated[
 ]
 ModelName = Annotated[str, typer.Option("--model", help="As in `kallos models list`.")]
 Samples = Annotated[Path, typer.Option("--samples", help="Where the sample pictures are kept.")]
-Work = Annotated[Path, typer.Option("--work", help="Where generated collections are kept.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the JSON files.")]
 
 
 @app.command()
@@ -98,94 +91,11 @@ def ingest(
     OUT.print(table)
 
 
-@app.command()
-def search(
-    count: Annotated[int, typer.Option("--count", min=1000, help="Generated pictures.")] = 1_000_000,
-    dim: Annotated[int, typer.Option("--dim", min=8)] = 512,
-    queries: Annotated[int, typer.Option("--queries", min=20)] = 500,
-    contenders: Annotated[
-        list[str] | None, typer.Option("--contender", help=f"Of {', '.join(CONTENDERS)}; default: all.")
-    ] = None,
-    clients: Annotated[list[int] | None, typer.Option("--clients", help="Threads that ask at once.")] = None,
-    work: Work = Path(".cache/bench"),
-    out: Out = RESULTS,
-    as_json: Json = False,
-) -> None:
-    """Recall@10 against queries per second, beside raw FAISS, NumPy, hnswlib and usearch on the same rows."""
-    folder = work / f"{count}x{dim}"
-    ERR.print(f"generating {count} x {dim} in {folder}")
-    fill(folder, count, dim).close()
-    results = []
-    for name in contenders or list(CONTENDERS):
-        ERR.print(f"measuring {name}")
-        results.append(measure_apart(name, folder, dim, queries, clients or [1, 2, 8]))
-    document = circumstances(data=f"generated, {count} x {dim}", queries=queries) | {
-        "contenders": search_json(results)
-    }
-    write(out / f"search-{count}.json", document)
-    if as_json:
-        print_json(document)
-        return
-    OUT.print(_search_table(results))
-
-
-@app.command()
-def rest(
-    count: Annotated[int, typer.Option("--count", min=1000, help="Generated pictures.")] = 1_000_000,
-    queries: Annotated[int, typer.Option("--queries", min=100)] = 500,
-    clients: Annotated[list[int] | None, typer.Option("--clients", help="Clients that ask at once.")] = None,
-    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Of each number of clients.")] = 10.0,
-    recall: Annotated[float, typer.Option("--recall", min=0.1, max=1.0)] = 0.95,
-    work: Work = Path(".cache/bench"),
-    out: Out = RESULTS,
-    as_json: Json = False,
-) -> None:
-    """What HTTP adds to a vector search, requests per second, and time from start to first answer."""
-    encoder = load_encoder("builtin")
-    folder = work / f"{count}x{encoder.dim}-rest"
-    ERR.print(f"generating {count} x {encoder.dim} in {folder}")
-    collection = fill(folder, count, encoder.dim, encoder.model_id)
-    try:
-        aims = Aims(memory_bytes=2**31, threads=2)
-        if is_due(collection, aims):
-            compact(collection, aims)
-        result = measure_rest(folder, collection, queries, clients or [1, 2, 8, 32], recall, seconds=seconds)
-    finally:
-        collection.close()
-    document = circumstances(data=f"generated, {count} x {encoder.dim}", queries=queries, recall=recall)
-    document |= asdict(result)
-    write(out / f"rest-{count}.json", document)
-    if as_json:
-        print_json(document)
-        return
-    rates = ", ".join(f"{run.load.requests_per_s:.0f}/s with {n}" for n, run in result.by_clients.items())
-    OUT.print(f"in process {result.in_process_p50_ms:.2f} ms, through REST {result.rest_p50_ms:.2f} ms (p50)")
-    OUT.print(f"{rates} clients; first answer {result.restart_s:.2f} s after start")
-
-
-@app.command()
-def rank(
-    count: Annotated[int, typer.Option("--count", min=1000, help="Generated pictures.")] = 1_000_000,
-    dim: Annotated[int, typer.Option("--dim", min=8)] = 512,
-    work: Work = Path(".cache/bench"),
-    out: Out = RESULTS,
-    as_json: Json = False,
-) -> None:
-    """The top 100 of an axis over the whole collection, beside NumPy on the same rows."""
-    folder = work / f"{count}x{dim}"
-    ERR.print(f"generating {count} x {dim} in {folder}")
-    collection = fill(folder, count, dim)
-    try:
-        result = measure_rank(collection)
-    finally:
-        collection.close()
-    document = circumstances(data=f"generated, {count} x {dim}") | {"ms": asdict(result)}
-    write(out / f"rank-{count}.json", document)
-    if as_json:
-        print_json(document)
-        return
-    for name, value in asdict(result).items():
-        OUT.print(f"{name:>14} {value:9.2f} ms")
+for measurement in (engine.search, engine.rank, engine.rest, engine.restart, engine.mixed, engine.deletes):
+    app.command()(measurement)
+app.command()(engine.growth)
+app.command("filter")(engine.filter_)
+app.command()(engine.plot)
 
 
 @app.command()
@@ -243,16 +153,6 @@ def run_all(samples: Samples = Path(".cache/samples"), out: Out = RESULTS) -> No
     """Every benchmark, one after the other."""
     retrieval(samples=samples, out=out)
     ingest(samples=samples, out=out)
-
-
-def _search_table(results: list[Result]) -> Table:
-    headings = ("engine", "build s", "MB", *(f"QPS at {bucket:.2f}" for bucket in BUCKETS))
-    table = Table(*headings, box=None)
-    for result in results:
-        best = [result.best(bucket) for bucket in BUCKETS]
-        speeds = [f"{max(run.qps.values()):.0f}" if run else "not reached" for run in best]
-        table.add_row(result.name, f"{result.build_s:.1f}", f"{result.anon_mb:.0f}", *speeds)
-    return table
 
 
 def _recall_table(rows: dict[str, Recall]) -> Table:

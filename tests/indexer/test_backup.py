@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,32 @@ def test_a_backup_restores_to_what_was_there(tmp_path: Path) -> None:
     assert open_collection(restored).view().built == 3005
     assert (restored / "originals" / "ab" / "abc").read_bytes() == b"picture"
     assert verify(restored, full=True).problems == []
+
+
+def test_a_backup_that_was_killed_is_the_one_before_it(tmp_path: Path) -> None:
+    data, target, restored = tmp_path / "data", tmp_path / "backup", tmp_path / "restored"
+    collection = open_collection(data)
+    collection.add([new_image(i) for i in range(300)], unit_vectors(300, DIM))
+    backup(data, target)
+    before = contents(collection)
+
+    collection.add([new_image(f"late-{i}") for i in range(3)], unit_vectors(3, DIM, seed=4))
+    build(collection, "ivf_sq8")  # covers pictures that the first backup does not know
+    code = "import sys, pathlib, indexer.backup as b; b.backup(*map(pathlib.Path, sys.argv[1:]))"
+    environment = os.environ | {"KALLOS_CRASH_AT": "backup-copied"}
+    killed = subprocess.run([sys.executable, "-c", code, data, target], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    left = target / "kallos.sqlite.part"
+    assert left.stat().st_size == (target / "kallos.sqlite").stat().st_size  # lengths do not tell them apart
+
+    restore(target, restored)
+    assert verify(restored, full=True).problems == []
+    assert contents(open_collection(restored)) == before
+    assert not list(restored.rglob("*.part"))
+
+    backup(data, target)
+    assert open_collection(target).view().built == 303
+    assert [path.name for path in (target / "default").glob("index-*")] == ["index-1.faiss"]
 
 
 def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def run(data_dir: Path, target: Path, *, seed: int, ledger: Ledger, point: str |
 
 def check(data_dir: Path, ledger: Ledger) -> None:
     """The promises, one by one."""
-    assert verify(data_dir, full=True).problems == []
+    assert not (problems := verify(data_dir, full=True).problems), problems
     collection = Collection.open(data_dir, model_id="storm", dim=DIM)
     try:
         view = collection.view()
@@ -130,4 +130,4 @@ def kill_loop(folder: Path, *, runs: int, seed: int) -> None:
         if ledger.backed_up:
             restored = folder / f"restored-{number}"
             restore(target, restored)
-            assert verify(restored, full=True).problems == []
+            assert not (problems := verify(restored, full=True).problems), problems
