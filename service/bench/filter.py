@@ -43,8 +43,8 @@ class Case:
 class FilterRow:
     """`p50_ms` with the filter known; `first_ms` is the first search under it, which also evaluates it.
 
-    `cpu_ms` is the mean CPU time, `recall` the mean of all queries, `worst_recall` that of the worst filter; `modes` says how many
-    queries were answered how.
+    `cpu_ms` is the mean CPU time, `recall` the mean of all queries, `worst_recall` that of the worst filter;
+    `modes` says how many queries were answered how.
     """
 
     kind: str
