@@ -231,3 +231,15 @@ def test_bitmaps_agree_with_sets(size: int) -> None:
     assert set(bitmap.grown(size + 11).rows().tolist()) == members | set(range(size, size + 11))
     assert (Bitmap.full(size).count, Bitmap.full(size).is_full) == (size, True)
     assert set((bitmap & Bitmap.of([1, 2, 3], size)).rows().tolist()) == members & {1, 2, 3}
+
+
+def test_few_matches_are_scanned_and_a_whole_collection_is_searched_through_its_index(tmp_path: Path) -> None:
+    collection = Collection.open(tmp_path, model_id="test-1", dim=DIM)  # scans as many as it does by default
+    ids = collection.add([new_image(i, odd=bool(i % 2)) for i in range(4000)], unit_vectors(4000, DIM))
+    rebuild(collection, "ivf_sq8")
+    query_D = unit_vectors(1, DIM, seed=43)[0]
+    odd = collection.view().select(parse_filter({"match": {"odd": True}}))
+    assert collection.view().search(query_D, 10).mode == "top_k"
+    assert collection.view().search(query_D, 10, allow=odd).mode == "exact"
+    collection.delete(ids[300:])
+    assert collection.view().search(query_D, 10).mode == "exact"
