@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from indexer.errors import UnavailableError
 from rerank.generate.builtin import FOLDER
 from training.config import read_config
 from training.generator import materials
@@ -38,9 +39,14 @@ def train(
     ),
 ) -> None:
     """Prepare, train, save as a diffusers folder with an ONNX graph, measure it, write its card."""
-    from training.generator import recipe
-
     settings = read_config(GeneratorConfig, config)
+    try:
+        from training.generator import recipe
+    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision was built for another torch
+        raise UnavailableError(
+            f"torch, diffusers or onnx does not load ({error}); pip install 'kallos[train]', with torch and "
+            "torchvision from the same package index"
+        ) from error
     recipe.run(settings, folder, work, out)
     report(settings, folder, out)
 

@@ -289,6 +289,20 @@ def test_the_card_agrees_with_recipe_and_record() -> None:
         assert f"| {style} | `@iconify-json/{name}` |" in card
 
 
+def test_card_and_page_quote_what_was_measured() -> None:
+    measured = json.loads((RECIPE.parents[1] / "docs/benchmarks/generator.json").read_text())
+    for page in (FOLDER / "README.md", RECIPE.parents[1] / "docs/generator.md"):
+        text = page.read_text()
+        for case in measured["cases"].values():
+            made, real = case["made"], case["real"]
+            shares = (made["top_1"], made["top_5"], real["top_1"], real["top_5"], made["background"])
+            assert " | ".join([str(made["pictures"]), *(f"{share:.1f}" for share in shares)]) in text
+        for row in measured["nearest"].values():
+            assert f"| {row['feature']:.3f} | {row['pixel']:.1f} |" in text
+        assert " | ".join(f"{x:.1f}" for x in measured["vendi_of_concepts"].values()) in text
+        assert " | ".join(f"{x:.2f}" for x in measured["vendi_of_seeds"].values()) in text
+
+
 def test_checkpoints_hold_an_average(tmp_path: Path) -> None:
     config = tiny_config(steps=2)
     write_data(tmp_path / "run", config)
