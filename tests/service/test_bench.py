@@ -9,12 +9,12 @@ import pytest
 
 from indexer.errors import UnavailableError
 from service.bench.contenders import CONTENDERS
-from service.bench.contenders.contender import check_installed, missing_of
+from service.bench.contenders.contender import Built, check_installed, missing_of
 from service.bench.filter import measure_filters, truth_among
 from service.bench.generated import fill, rows_of
 from service.bench.plots import draw_all
 from service.bench.processes import resident_mb
-from service.bench.search import Built, Result, Run, build_apart, measure_apart, truth
+from service.bench.search import Result, Run, build_apart, measure_apart, truth
 from service.bench.vectors import POLES, VectorSource
 from service.cli.main import main
 
