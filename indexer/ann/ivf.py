@@ -53,8 +53,8 @@ class Ivf:
 
     @property
     def widest(self) -> int:
-        """A quarter of the lists: a filter that allows half of all rows then shows half of its matches."""
-        return -(-int(self._index.nlist) // 4)
+        """Half of the lists, so all of a filter that allows half of all rows."""
+        return -(-int(self._index.nlist) // 2)
 
     def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
         _, nearest_1L = self._index.quantizer.search(query_D[None, :], min(effort, self._index.nlist))

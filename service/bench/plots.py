@@ -74,6 +74,7 @@ def _figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = SIZE) -
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "kallos"  # the same figures give the same file
+    matplotlib.rcParams["svg.fonttype"] = "none"  # text, not outlines: a tenth of the bytes
     from matplotlib import pyplot
 
     return pyplot.subplots(rows, columns, figsize=size, layout="constrained")
