@@ -18,6 +18,7 @@ from indexer.ann.rows import Rows, Scored
 from indexer.bitmap import Bitmap
 from indexer.catalog import Catalog
 from indexer.database import Database
+from indexer.errors import ConflictError
 from indexer.fields import Count, Fields, ToRows
 from indexer.filters import Filter
 from indexer.slots import SlotMap, Slots
@@ -254,8 +255,14 @@ class View:
             yield self.matrix.rows_ND[rows_N[start : start + block]]
 
     def vectors_at(self, slots: Slots) -> Float32[ndarray, "n d"]:
-        """Stored vectors, in the order of `slots`, none of which was deleted before this view."""
-        return self.matrix.take(self._map.rows_of(slots))
+        """Stored vectors, in the order of `slots`, none of which was deleted before this view.
+
+        ConflictError when a picture was edited since, and stands in a slot that this view does not know.
+        """
+        rows_N = self._map.rows_of(slots)
+        if np.any((rows_N < 0) | (rows_N >= len(self.matrix))):
+            raise ConflictError("a picture was edited at this moment: ask again")
+        return self.matrix.take(rows_N)
 
     def sample(self, most: int) -> Float32[ndarray, "n d"]:
         """At most `most` live vectors, evenly spread over the slots; always the same for one view."""

@@ -60,7 +60,8 @@ class Ranker:
         query_D = self._queries.ask(query.parts, view).direction_D
         clock.lap("encode")
         asked = (sorted(query.axes.items()), query.filter, sorted(query.percentiles.items()), query.ids)
-        mark = fingerprint("rank", query_D.tobytes(), *asked, query.order, query.candidates)
+        axes = self._taste.marks(query.axes, query.percentiles)
+        mark = fingerprint("rank", query_D.tobytes(), axes, *asked, query.order, query.candidates)
         scope = Scope.open(view, query.cursor, mark)
         terms = self._taste.terms(query.axes, None, view, scope.cursor.scales)
         allow, mode = self._candidates(query, query_D, scope)

@@ -96,7 +96,7 @@ class Searcher:
         clock = Clock()
         asked = self._queries.ask(query.parts, view)
         clock.lap("encode")
-        scope = Scope.open(view, query.cursor, _fingerprint(query, asked))
+        scope = Scope.open(view, query.cursor, self._fingerprint(query, asked))
         rewrite = self._rephrased(query)
         if rewrite is not None:
             scope = scope.rewritten(rewrite.text)
@@ -135,6 +135,15 @@ class Searcher:
             vendi=shown.vendi,
             warnings=warnings(terms),
         )
+
+    def _fingerprint(self, query: SearchQuery, asked: Question) -> str:
+        """Of all that must not change between two pages."""
+        reranked = () if query.rerank is None else (query.rerank.axis,)
+        axes = self._taste.marks(query.axes, query.percentiles, reranked)
+        values = (sorted(query.axes.items()), query.filter, sorted(query.percentiles.items()), query.recall)
+        stages = (query.rephrase, query.rerank, query.deduplicate, query.diversify, query.pool)
+        also = (query.min_score, query.group_by, *stages)
+        return fingerprint("search", asked.direction_D.tobytes(), axes, *values, *also)
 
     def _rephrased(self, query: SearchQuery) -> Rewrite | None:
         """What became of the query on its first page; None where nobody wished for it."""
@@ -267,15 +276,6 @@ class Searcher:
             Hit(row, score_at[row.slot], {name: float(share_K[i]) for name, share_K in shares.items()})
             for i, row in enumerate(rows)
         ]
-
-
-def _fingerprint(query: SearchQuery, asked: Question) -> str:
-    """Of all that must not change between two pages."""
-    values = (sorted(query.axes.items()), query.filter, sorted(query.percentiles.items()), query.recall)
-    stages = (query.rephrase, query.rerank, query.deduplicate, query.diversify, query.pool)
-    return fingerprint(
-        "search", asked.direction_D.tobytes(), *values, query.min_score, query.group_by, *stages
-    )
 
 
 def _credited(hits: list[Hit], alone: Mapping[str, Found]) -> list[Hit]:

@@ -58,6 +58,10 @@ class Taste:
         check_model(axis, self._model_id)
         return replace(axis, name=name)  # `warm@2` is not `warm` to whoever weighs both
 
+    def marks(self, *names: Iterable[str]) -> list[str]:
+        """One for each axis: another once it is taught anew, so that no page goes on with another axis."""
+        return [f"{name} of {self.axis(name).created_at}" for name in sorted(set().union(*names))]
+
     def spread(self, direction_D: Float32[ndarray, " d"], view: View) -> Spread:
         """Of the inner products of the collection with `direction_D`."""
         return self._moments.of(view).along(direction_D)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from fastapi import Response
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -77,6 +77,15 @@ class _Collection:
     def collect(self) -> Iterator[Metric]:
         for name, (help_text, value) in _gauges(stats_of(self._services)).items():
             yield GaugeMetricFamily(f"kallos_{name}", help_text, value=value)
+        status = self._services.rephraser.status
+        outcomes = CounterMetricFamily(
+            "kallos_rephrased", "Queries by what became of them", labels=["outcome"]
+        )
+        for outcome, count in status.outcomes.items():
+            outcomes.add_metric([outcome], count)
+        yield outcomes
+        closed = float(status.breaker == "closed")
+        yield GaugeMetricFamily("kallos_llm_asked", "1 while the language model may be asked", value=closed)
 
 
 def _gauges(stats: Stats) -> dict[str, tuple[str, float]]:

@@ -4,7 +4,9 @@ Dimension key   N rows, D embedding, K results
 """
 
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -96,7 +98,7 @@ class Rows:
     def project(
         self, direction_D: Float32[ndarray, " d"], rows_N: Int64[ndarray, " n"]
     ) -> Float32[ndarray, " n"]:
-        """Inner product of each of `rows_N` with `direction_D`, which FAISS takes as a query for all of them.
+        """Inner product of each of `rows_N`, in any order, with `direction_D`: a query for all of them.
 
         To put a block in order costs less than what NumPy needs to widen its float16 numbers: this takes a
         seventh of the time.
@@ -107,11 +109,13 @@ class Rows:
             block = rows_N[start : start + GATHER_BLOCK]
             first, last = int(block[0]), int(block[-1]) + 1
             # A run of neighbours is read in place: gathering them costs as much as the arithmetic.
-            part_ND = self.rows_ND[first:last] if last - first == len(block) else self.rows_ND[block]
-            for at in range(0, len(part_ND), PROJECT_BLOCK):
-                scanner = _scanner(part_ND[at : at + PROJECT_BLOCK])
-                found_1K, place_1K = scanner.search(direction_D[None, :], scanner.ntotal)
-                score_N[start + at + place_1K[0]] = found_1K[0]
+            is_run = last - first == len(block) and bool((block[1:] > block[:-1]).all())
+            part_ND = self.rows_ND[first:last] if is_run else self.rows_ND[block]
+            with _no_team():
+                for at in range(0, len(part_ND), PROJECT_BLOCK):
+                    scanner = _scanner(part_ND[at : at + PROJECT_BLOCK])
+                    found_1K, place_1K = scanner.search(direction_D[None, :], scanner.ntotal)
+                    score_N[start + at + place_1K[0]] = found_1K[0]
 
         share = map if self._pool is None or len(rows_N) < SHARED_ROWS else self._pool.map
         deque(share(fill, range(0, len(rows_N), GATHER_BLOCK)), maxlen=0)
@@ -147,6 +151,19 @@ def _selector(allow: Bitmap | None, first: int) -> "faiss.IDSelector | None":
     return None if allow is None else faiss.IDSelectorBitmap(allow.bytes_B[first // 8 :])
 
 
+@contextmanager
+def _no_team() -> Iterator[None]:
+    """FAISS starts a team of threads even for one query. On busy cores they wait for each other, spinning, and
+    that takes five times the search. The setting is the calling thread's own.
+    """
+    team = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(team)
+
+
 def _search(
     index: "faiss.IndexScalarQuantizer",
     query_D: Float32[ndarray, " d"],
@@ -158,14 +175,8 @@ def _search(
     if k <= 0 or wanted == 0:
         return Scored(np.empty(0, np.float32), np.empty(0, np.int64))
     parameters = None if selector is None else faiss.SearchParameters(sel=selector)
-    # FAISS starts a team of threads even for one query. On busy cores they wait for each other, spinning, and
-    # that takes five times the search. The setting is the calling thread's own.
-    team = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
+    with _no_team():
         scores_1K, found_1K = index.search(query_D[None, :], wanted, params=parameters)
-    finally:
-        faiss.omp_set_num_threads(team)
     real_K = found_1K[0] >= 0  # FAISS fills what it lacks with -1
     scores_K, rows_K = scores_1K[0][real_K], found_1K[0][real_K]
     return Scored.best_of(scores_K, rows_K if names is None else names[rows_K], k)

@@ -176,12 +176,15 @@ def test_a_uri_that_stands_twice_in_one_call_is_stored_as_it_stands_last(tmp_pat
     assert verify(tmp_path, full=True).problems == []
 
 
-@pytest.mark.parametrize("step", [1, 3])
-def test_project_scores_any_rows_in_their_order(tmp_path: Path, step: int) -> None:
+@pytest.mark.parametrize(
+    "rows_N",
+    [np.arange(40, 2500), np.arange(40, 2500, 3), np.array([5, 9, 7]), np.array([5, 2, 8, 3, 9])],
+    ids=["a run", "every third", "out of order", "out of order, and as long as its span"],
+)
+def test_project_scores_any_rows_in_their_order(tmp_path: Path, rows_N: np.ndarray) -> None:
     collection = open_collection(tmp_path)
     _, vectors_ND = fill(collection, 2500)  # more than one block
     direction_D = unit_vectors(1, DIM, seed=3)[0]
-    rows_N = np.arange(40, 2500, step)
     expected = vectors_ND[rows_N].astype(np.float16).astype(np.float32) @ direction_D
     np.testing.assert_allclose(collection.view().matrix.project(direction_D, rows_N), expected, atol=1e-6)
 

@@ -13,7 +13,7 @@ from indexer.axis_store import AxisStore
 from indexer.bitmap import Bitmap
 from indexer.collection import Collection
 from indexer.compaction import Aims, compact
-from indexer.errors import InvalidQueryError
+from indexer.errors import InvalidCursorError, InvalidQueryError
 from indexer.types import ImageId
 from rerank.engine import Engine
 from rerank.page import Scored, best
@@ -121,6 +121,18 @@ def test_an_axis_taught_again_orders_anew(stand: Stand) -> None:
     total = stand.total({"warm": 1.0})
     top = stand.engine.rank(RankQuery({"warm": 1.0}, limit=1)).hits[0]
     assert top.image.id == max(total, key=lambda image_id: total[image_id])
+
+
+def test_no_page_goes_on_with_another_axis(stand: Stand) -> None:
+    ids = [ImageId(i) for i in stand.vector]
+    query = VectorPart(unit_vectors(2, DIM, seed=8)[0])
+    ranked = stand.engine.rank(RankQuery({"warm": 1.0}, limit=5)).cursor
+    found = stand.engine.search(SearchQuery((query,), axes={"warm": 1.0}, limit=5)).cursor
+    stand.axes.put(teach_by_extremes("warm", ids[5:10], ids[:5], stand.collection, ColourEncoder()))
+    with pytest.raises(InvalidCursorError):
+        stand.engine.rank(RankQuery({"warm": 1.0}, limit=5, cursor=ranked))
+    with pytest.raises(InvalidCursorError):
+        stand.engine.search(SearchQuery((query,), axes={"warm": 1.0}, limit=5, cursor=found))
 
 
 VALUES = st.lists(st.sampled_from([0.0, 1.0, 2.0, 2.5, -3.0, float("nan")]), min_size=1, max_size=40)
