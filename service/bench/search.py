@@ -35,7 +35,7 @@ FEWEST = 8
 class Run:
     """One contender at one effort. `qps` is with `clients` threads that each wait for their answer.
 
-    `cpu_ms` is CPU time a query, servers included: what else the machine does hardly changes it.
+    `cpu_ms` is CPU time a query, servers included: it changes far less with what else the machine does.
     """
 
     effort: str
