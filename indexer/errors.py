@@ -49,6 +49,24 @@ class UnreadableImageError(InvalidInputError):
         self.reason = reason
 
 
+class PromptRefusedError(InvalidInputError):
+    """Words that whoever runs this server does not want pictures of."""
+
+    code = "prompt_refused"
+
+
+class PictureRefusedError(InvalidInputError):
+    """What was made is not shown: the classifier of whoever runs this server says no."""
+
+    code = "picture_refused"
+
+
+class ReusedKeyError(InvalidInputError):
+    """An Idempotency-Key that came with another body before."""
+
+    code = "idempotency_key_reused"
+
+
 class NotFoundError(KallosError):
     code = "not_found"
 
@@ -77,6 +95,26 @@ class BusyError(ConflictError):
     """Another process is writing to the data directory."""
 
     code = "busy"
+
+
+class LimitError(KallosError):
+    """Too much at once, or in a while; worth trying again after `retry_after_s`."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFullError(LimitError):
+    code = "queue_full"
+
+
+class BudgetError(LimitError):
+    """A client has had its share of this hour."""
+
+    code = "budget_spent"
 
 
 class UnavailableError(KallosError):

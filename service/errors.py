@@ -11,6 +11,7 @@ from indexer.errors import (
     ConflictError,
     InvalidInputError,
     KallosError,
+    LimitError,
     NotFoundError,
     StoreError,
     UnavailableError,
@@ -23,6 +24,7 @@ STATUS: tuple[tuple[type[KallosError], int], ...] = (
     (InvalidInputError, 422),
     (NotFoundError, 404),
     (ConflictError, 409),
+    (LimitError, 429),
     (UnavailableError, 503),
     (StoreError, 503),
 )
@@ -67,9 +69,15 @@ def status_of(error: KallosError) -> int:
     return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
 
+def headers_of(error: KallosError) -> dict[str, str]:
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, LimitError) else {}
+
+
 async def _ours(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, KallosError)
-    return problem(status_of(error), error.code, str(error))
+    response = problem(status_of(error), error.code, str(error))
+    response.headers.update(headers_of(error))
+    return response
 
 
 async def _validation(_: Request, error: Exception) -> JSONResponse:
