@@ -123,6 +123,12 @@ class UnavailableError(KallosError):
     code = "unavailable"
 
 
+class OutOfMemoryError(UnavailableError):
+    """Not enough memory, of the machine or of its accelerator."""
+
+    code = "out_of_memory"
+
+
 class StoreError(KallosError):
     """The data directory cannot be read or written."""
 

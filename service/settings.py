@@ -41,6 +41,13 @@ class Settings(BaseSettings):
         default_factory=lambda: dict(DEFAULT_OPTIONS)
     )  # of each request
 
+    generate_queue: PositiveInt = 32  # pictures' jobs that may wait; more are answered 429
+    generate_per_hour: PositiveInt = 200  # pictures that one client may ask for
+    generate_wait_s: PositiveFloat = 120.0  # how long the OpenAI and AUTOMATIC1111 routes wait for pictures
+    generate_pause_s: PositiveFloat = 3600.0  # before a search tries words again that failed
+    generate_blocklist: Path | None = None  # phrases that no prompt may hold, one a line; None: none
+    generate_classifier: str | None = None  # MODULE:NAME of a `Classifier` that judges pictures; None: none
+
     @field_validator("sources", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

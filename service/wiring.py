@@ -3,12 +3,14 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 
 from indexer.axis_store import AxisStore
 from indexer.collection import Collection
 from indexer.encoders.registry import load_encoder
 from indexer.errors import InvalidInputError, NotFoundError
 from indexer.fetch import UrlFetcher
+from indexer.generations import GenerationStore
 from indexer.images import Limits
 from indexer.ingest import Ingest
 from indexer.originals import OriginalStore
@@ -17,6 +19,9 @@ from indexer.recall_log import RecallLog
 from indexer.thumbnails import ThumbnailStore
 from rerank.defaults import ensure_default_axes
 from rerank.engine import Engine
+from rerank.generate.builtin import BuiltinGenerator
+from rerank.generate.request import Generator
+from rerank.generate.safety import Blocklist, Classifier
 from rerank.monitor import RecallMonitor
 from rerank.rephrase.cache import AnswerCache
 from rerank.rephrase.chat import ChatModel
@@ -24,6 +29,7 @@ from rerank.rephrase.endpoint import EndpointModel
 from rerank.rephrase.local import PREFIX as LOCAL
 from rerank.rephrase.local import LocalModel
 from rerank.rephrase.rephraser import Rephraser
+from service.generation.studio import Studio
 from service.settings import Settings
 
 DEFAULT_MODEL = "builtin"
@@ -42,6 +48,7 @@ class Services:
     limits: Limits
     thumbnails: ThumbnailStore
     originals: OriginalStore
+    studio: Studio
     fetcher: UrlFetcher
     recall: RecallLog
     monitor: RecallMonitor
@@ -68,8 +75,8 @@ def thread_count(settings: Settings) -> int:
     return settings.threads or len(os.sched_getaffinity(0))
 
 
-def open_services(settings: Settings, *, create: bool) -> Services:
-    """Open the data directory; with `create`, make what is missing.
+def open_services(settings: Settings, *, create: bool, generator: Generator | None = None) -> Services:
+    """Open the data directory; with `create`, make what is missing. `generator` replaces the builtin one.
 
     Raises:
         NotFoundError: Nothing has been indexed there and `create` is False.
@@ -92,6 +99,7 @@ def open_services(settings: Settings, *, create: bool) -> Services:
     monitor = RecallMonitor(recall, settings.recall_sample_share)
     rephraser = open_rephraser(settings, encoder)
     limits = Limits.from_memory(workers=thread_count(settings))
+    originals = OriginalStore(settings.data_dir)
     return Services(
         settings=settings,
         collection=collection,
@@ -103,7 +111,14 @@ def open_services(settings: Settings, *, create: bool) -> Services:
         monitor=monitor,
         limits=limits,
         thumbnails=ThumbnailStore(settings.data_dir),
-        originals=OriginalStore(settings.data_dir),
+        originals=originals,
+        studio=Studio(
+            generator or BuiltinGenerator(threads=thread_count(settings)),
+            GenerationStore(collection.database, settings.collection),
+            originals,
+            blocklist=_blocklist(settings),
+            classifier=_classifier(settings),
+        ),
         fetcher=UrlFetcher(
             limits, timeout_s=settings.url_timeout_s, allow_private=settings.allow_private_urls
         ),
@@ -123,6 +138,24 @@ def open_rephraser(settings: Settings, encoder: Encoder) -> Rephraser:
         cache=AnswerCache(settings.data_dir / "rewrites"),
         timeout_s=settings.llm_timeout_s,
     )
+
+
+def _blocklist(settings: Settings) -> Blocklist | None:
+    return None if settings.generate_blocklist is None else Blocklist.read(settings.generate_blocklist)
+
+
+def _classifier(settings: Settings) -> Classifier | None:
+    """What the name leads to is called without arguments, class or function, to get a classifier."""
+    name = settings.generate_classifier
+    if name is None:
+        return None
+    try:
+        made: Classifier = resolve_name(name)()
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise InvalidInputError(
+            f"KALLOS_GENERATE_CLASSIFIER is {name!r}: expected MODULE:NAME of a class: {error}"
+        ) from error
+    return made
 
 
 def _chat_model(settings: Settings) -> ChatModel | None:
