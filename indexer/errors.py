@@ -123,6 +123,12 @@ class UnavailableError(KallosError):
     code = "unavailable"
 
 
+class TookTooLongError(UnavailableError):
+    """What was asked for was not ready in the time that a request may wait."""
+
+    code = "took_too_long"
+
+
 class OutOfMemoryError(UnavailableError):
     """Not enough memory, of the machine or of its accelerator."""
 

@@ -17,7 +17,7 @@ from service.job_rules import Rules
 from service.jobs import JobRunner, Work
 from service.limits import BodyLimit
 from service.metrics import Metrics, Timed
-from service.routes import axes, gallery, generate, health, images, jobs, search
+from service.routes import axes, gallery, generate, health, images, jobs, openai_images, search, webui
 from service.routes import metrics as metrics_route
 from service.settings import Settings
 from service.upkeep import CompactWork, Upkeep
@@ -69,6 +69,17 @@ def create_app(settings: Settings, *, generator: Generator | None = None) -> Fas
     app.add_middleware(Timed, metrics=metrics)
     app.add_middleware(BodyLimit, most=settings.max_upload_bytes)
     errors.install(app)
-    for module in (search, images, axes, jobs, generate, health, metrics_route, gallery):
+    for module in (
+        search,
+        images,
+        axes,
+        jobs,
+        generate,
+        openai_images,
+        webui,
+        health,
+        metrics_route,
+        gallery,
+    ):
         app.include_router(module.router)
     return app

@@ -30,7 +30,9 @@ SELECT = (
 ONE = f"{SELECT} WHERE id = ?"
 NEWEST = f"{SELECT} ORDER BY created_at DESC, id LIMIT ?"
 NEXT = f"{SELECT} WHERE state = 'queued' AND kind = ? ORDER BY queued_at, id LIMIT 1"
-ACTIVE = f"{SELECT} WHERE state IN ('queued', 'running') AND kind = ? ORDER BY queued_at, id LIMIT 1"
+ACTIVE = (
+    f"{SELECT} WHERE state IN ('queued', 'running') AND kind = ? ORDER BY state DESC, queued_at, id LIMIT 1"
+)
 UP_TO = (
     f"{SELECT} WHERE kind = ?1 AND (state = 'running' OR (state = 'queued' AND (queued_at, id) <= (?2, ?3)))"
 )
@@ -202,9 +204,13 @@ class JobRunner:
 
     def submit_once(self, kind: str, params: dict[str, JSONValue]) -> Job:
         """The job of this kind that waits or runs already, or a new one."""
+        return self.active(kind) or self.submit(kind, params)
+
+    def active(self, kind: str) -> Job | None:
+        """The job of this kind that runs, or else the next one."""
         with self._database.read() as connection:
             row = connection.execute(ACTIVE, (kind,)).fetchone()
-        return self.submit(kind, params) if row is None else self.get(_job(row).id)
+            return None if row is None else _placed(connection, _job(row))
 
     def get(self, job_id: str) -> Job:
         with self._database.read() as connection:

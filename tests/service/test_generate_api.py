@@ -223,7 +223,7 @@ def test_what_cannot_be_made_fails_with_its_reason_and_can_be_retried(client: ht
 
 
 def test_progress_previews_places_and_an_end_at_the_next_step(tmp_path: Path) -> None:
-    painter = Painter(pause_s=0.05, default_steps=30)
+    painter = Painter(pause_s=0.03, default_steps=20)
     with kallos_server(tmp_path, generator=painter) as client:
         made(client, prompt="a cat", steps=2)
         running, waiting = (
