@@ -69,7 +69,7 @@ class GenerationStore:
 
     def __init__(self, database: Database, collection: str) -> None:
         self._database = database
-        self._collection = collection
+        self.collection = collection
 
     def add(self, made: Generation) -> Generation:
         """Store `made` and return it with its id and time."""
@@ -78,7 +78,7 @@ class GenerationStore:
             (number,) = connection.execute(
                 INSERT,
                 (
-                    *(id_, self._collection, made.prompt, made.negative_prompt, made.seed),
+                    *(id_, self.collection, made.prompt, made.negative_prompt, made.seed),
                     *(made.model, made.adapter, json.dumps(made.params, allow_nan=False)),
                     *(made.width, made.height, made.native_width, made.native_height),
                     *(made.sha256, made.size, made.job, made.part, made.seconds, now),
@@ -88,7 +88,7 @@ class GenerationStore:
 
     def get(self, id_: str) -> Generation:
         with self._database.read() as connection:
-            row = connection.execute(ONE, (self._collection, id_)).fetchone()
+            row = connection.execute(ONE, (self.collection, id_)).fetchone()
         if row is None:
             raise NotFoundError(f"no generated picture with id {id_!r}")
         return _generation(row)
@@ -96,13 +96,13 @@ class GenerationStore:
     def of_job(self, job: str) -> "list[Generation]":
         """What a job has made so far, in its order."""
         with self._database.read() as connection:
-            return [_generation(row) for row in connection.execute(OF_JOB, (self._collection, job))]
+            return [_generation(row) for row in connection.execute(OF_JOB, (self.collection, job))]
 
     def list(self, *, before: int | None = None, limit: int = 100) -> "list[Generation]":
         """The newest first; those with a `number` under `before`."""
         largest = 2**63 - 1
         with self._database.read() as connection:
-            rows = connection.execute(PAGE, (self._collection, largest if before is None else before, limit))
+            rows = connection.execute(PAGE, (self.collection, largest if before is None else before, limit))
             return [_generation(row) for row in rows]
 
     def promoted(self, id_: str, image_id: ImageId) -> Generation:
@@ -110,7 +110,7 @@ class GenerationStore:
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE generation SET image = ? WHERE collection = ? AND id = ?",
-                (image_id, self._collection, id_),
+                (image_id, self.collection, id_),
             )
         return self.get(id_)
 

@@ -47,10 +47,19 @@ async def _on_miss(request: Request) -> GenerateOnMiss:
     return on_miss
 
 
-async def _client(request: Request, x_api_key: Annotated[str | None, Header(max_length=1000)] = None) -> str:
-    """Whose budget it is: that of the key, or else of the address. A key is not kept as it came."""
-    if x_api_key:
-        return f"key:{hashlib.sha256(x_api_key.encode()).hexdigest()[:32]}"
+async def _client(
+    request: Request,
+    x_api_key: Annotated[str | None, Header(max_length=1000)] = None,
+    authorization: Annotated[str | None, Header(max_length=8000)] = None,
+) -> str:
+    """Whose budget it is: that of the key, or else of the address. A key is not kept as it came.
+
+    OpenAI's clients send theirs as a bearer token.
+    """
+    scheme, _, token = (authorization or "").partition(" ")
+    key = x_api_key or (token.strip() if scheme.lower() == "bearer" else "")
+    if key:
+        return f"key:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
     return f"address:{request.client.host if request.client else 'unknown'}"
 
 
@@ -58,5 +67,6 @@ ServicesDep = Annotated[Services, Depends(_services)]
 JobsDep = Annotated[JobRunner, Depends(_jobs)]
 OrdersDep = Annotated[Orders, Depends(_orders)]
 OnMissDep = Annotated[GenerateOnMiss, Depends(_on_miss)]
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
 ClientDep = Annotated[str, Depends(_client)]
 Queued = Depends(_slot)

@@ -24,7 +24,7 @@ SPENT = """
 """
 PACES = """
     SELECT (finished_at - started_at) / cost FROM job
-    WHERE kind = ? AND state = 'succeeded' AND cost > 0 ORDER BY finished_at DESC LIMIT ?
+    WHERE kind = ? AND state = 'succeeded' AND cost > 0 ORDER BY queued_at DESC LIMIT ?
 """
 KNOWN_KEY = "SELECT digest, job FROM idempotency WHERE client = ? AND key = ?"
 

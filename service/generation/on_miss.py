@@ -43,7 +43,8 @@ class GenerateOnMiss:
 
     def ask(self, text: str, *, client: str) -> Miss:
         """Never raises because of what `text` is, or of a limit: the search itself has its answer."""
-        subject = SUBJECT + sha256_of(normalised(text).encode("utf-8", "surrogatepass"))
+        words = sha256_of(normalised(text).encode("utf-8", "surrogatepass"))
+        subject = f"{SUBJECT}{self._store.collection}:{words}"
         with self._asking:
             job = self._jobs.about(subject)
             known = None if job is None else self._known(job)

@@ -27,5 +27,5 @@ class Orders:
             ReusedKeyError: `key` came with another wish.
         """
         self._studio.check(wish)
-        once = None if key is None else Once.of(client, key, wish.to_json())
+        once = None if key is None else Once.of(client, key, {KIND: wish.to_json()})
         return self._jobs.submit(KIND, wish.seeded().to_json(), Order(client, wish.count, subject, once))

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response, status
 
 from indexer.images import render
-from service.deps import ClientDep, OrdersDep, ServicesDep
+from service.deps import ClientDep, IdempotencyKey, OrdersDep, ServicesDep
 from service.generate_schemas import GenerateRequest, GenerationBody, GenerationList
 from service.generation.promote import promote
 from service.routes.images import SANDBOX
@@ -14,7 +14,6 @@ from service.schemas import ImageBody, Limit
 
 router = APIRouter(tags=["generate"])
 
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
 PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/*": {}}},
     304: {"description": "The copy you have is current."},

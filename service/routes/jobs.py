@@ -10,9 +10,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.deps import JobsDep, ServicesDep
+from indexer.types import JSONValue
+from service.deps import ClientDep, IdempotencyKey, JobsDep, ServicesDep
 from service.index_job import check_sources
-from service.jobs import FINAL, Job, JobRunner, as_json
+from service.job_rules import Once
+from service.jobs import FINAL, Job, JobRunner, Order, as_json
 from service.schemas import Body
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -64,10 +66,22 @@ class JobList(BaseModel):
 
 
 @router.post("/index", status_code=status.HTTP_202_ACCEPTED)
-def start_index(request: IndexRequest, services: ServicesDep, jobs: JobsDep, response: Response) -> JobBody:
-    """Index pictures in the background. The job survives a restart and goes on where it was."""
+def start_index(
+    request: IndexRequest,
+    services: ServicesDep,
+    jobs: JobsDep,
+    client: ClientDep,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> JobBody:
+    """Index pictures in the background. The job survives a restart and goes on where it was.
+
+    The same `Idempotency-Key` and body within a day find the same job.
+    """
     sources = check_sources(request.sources, services.settings.sources)
-    job = jobs.submit("index", {"sources": [*sources], "sync": request.sync})
+    params: dict[str, JSONValue] = {"sources": [*sources], "sync": request.sync}
+    once = None if idempotency_key is None else Once.of(client, idempotency_key, {"index": params})
+    job = jobs.submit("index", params, Order(once=once))
     response.headers["Location"] = f"/jobs/{job.id}"
     return JobBody.of(job)
 

@@ -162,6 +162,18 @@ def test_an_idempotency_key_finds_its_job(client: httpx.Client) -> None:
     assert ask("a cat", "k" * 300).status_code == 422
 
 
+def test_an_idempotency_key_finds_index_jobs_too(client: httpx.Client) -> None:
+    uris = [image["uri"] for image in client.get("/images").json()["images"]]
+    (folder,) = {str(Path(uri).parent) for uri in uris if uri.startswith("/")}
+
+    def ask(sync: bool) -> httpx.Response:
+        body = {"sources": [folder], "sync": sync}
+        return client.post("/jobs/index", json=body, headers={"Idempotency-Key": "nightly"})
+
+    assert ask(False).json()["id"] == ask(False).json()["id"]
+    assert ask(True).json()["code"] == "idempotency_key_reused"
+
+
 def test_generations_are_listed_and_forgotten(client: httpx.Client) -> None:
     one, two = made(client, prompt="twins", seed=4)[0], made(client, prompt="twins", seed=4)[0]
     newest = client.get("/generations", params={"limit": 2}).json()
@@ -285,6 +297,8 @@ def test_each_client_has_its_share(tmp_path: Path) -> None:
             return client.post("/generate", json={"prompt": "cat", "count": count}, headers=headers)
 
         assert [ask(key, 3).status_code for key in ("ann-secret", "bob", None)] == [202, 202, 202]
+        bearer = {"Authorization": "Bearer bob"}
+        assert client.post("/generate", json={"prompt": "cat"}, headers=bearer).status_code == 429
         refused = ask("ann-secret", 1)
         assert (refused.status_code, refused.json()["code"]) == (429, "budget_spent")
         assert 0 < int(refused.headers["Retry-After"]) <= 3600

@@ -1,5 +1,6 @@
 """The queue: order, places, estimates, limits, keys, retries, and what a killed process leaves."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.database import Database
+from indexer.database import MIGRATIONS, Database
 from indexer.errors import (
     BudgetError,
     ConflictError,
@@ -178,6 +179,25 @@ def test_a_polite_end_is_no_failed_attempt(database: Database) -> None:
     assert begun.wait(10)
     jobs.close()
     assert (jobs.get(job.id).state, jobs.get(job.id).attempts) == ("queued", 0)
+
+
+def test_jobs_of_an_older_schema_keep_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    connection = sqlite3.connect(path)
+    for script in MIGRATIONS[:3]:
+        connection.executescript(script)
+    row = (
+        "INSERT INTO job (id, kind, state, params, created_at) VALUES (?, 'note', 'queued', '{\"n\": 1}', ?)"
+    )
+    connection.executemany(row, [("later", 2.0), ("first", 1.0)])
+    connection.execute("PRAGMA user_version = 3")
+    connection.commit()
+    connection.close()
+    database = Database(path)
+    jobs = runner_of(database)
+    assert [jobs.get(name).position for name in ("first", "later")] == [1, 2]
+    assert jobs.submit("note", {"n": 2}).position == 3
+    database.close()
 
 
 def test_a_subject_finds_its_newest_job(database: Database) -> None:
