@@ -39,16 +39,6 @@ class InvalidCursorError(InvalidInputError):
     code = "invalid_cursor"
 
 
-class UnreadableImageError(InvalidInputError):
-    """A picture that cannot be used. `reason` is one of the words in `indexer.images.REASONS`."""
-
-    code = "unreadable_image"
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 class PromptRefusedError(InvalidInputError):
     """Words that whoever runs this server does not want pictures of."""
 
@@ -65,6 +55,16 @@ class ReusedKeyError(InvalidInputError):
     """An Idempotency-Key that came with another body before."""
 
     code = "idempotency_key_reused"
+
+
+class UnreadableImageError(InvalidInputError):
+    """A picture that cannot be used. `reason` is one of the words in `indexer.images.REASONS`."""
+
+    code = "unreadable_image"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class NotFoundError(KallosError):

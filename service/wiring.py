@@ -140,24 +140,6 @@ def open_rephraser(settings: Settings, encoder: Encoder) -> Rephraser:
     )
 
 
-def _blocklist(settings: Settings) -> Blocklist | None:
-    return None if settings.generate_blocklist is None else Blocklist.read(settings.generate_blocklist)
-
-
-def _classifier(settings: Settings) -> Classifier | None:
-    """What the name leads to is called without arguments, class or function, to get a classifier."""
-    name = settings.generate_classifier
-    if name is None:
-        return None
-    try:
-        made: Classifier = resolve_name(name)()
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise InvalidInputError(
-            f"KALLOS_GENERATE_CLASSIFIER is {name!r}: expected MODULE:NAME of a class: {error}"
-        ) from error
-    return made
-
-
 def _chat_model(settings: Settings) -> ChatModel | None:
     name, url, key = settings.llm_model, settings.llm_url, settings.llm_api_key
     if name is None:
@@ -177,6 +159,24 @@ def _chat_model(settings: Settings) -> ChatModel | None:
         options=settings.llm_options,
         answer_format=settings.llm_answer_format,
     )
+
+
+def _blocklist(settings: Settings) -> Blocklist | None:
+    return None if settings.generate_blocklist is None else Blocklist.read(settings.generate_blocklist)
+
+
+def _classifier(settings: Settings) -> Classifier | None:
+    """What the name leads to is called without arguments, class or function, to get a classifier."""
+    name = settings.generate_classifier
+    if name is None:
+        return None
+    try:
+        made: Classifier = resolve_name(name)()
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise InvalidInputError(
+            f"KALLOS_GENERATE_CLASSIFIER is {name!r}: expected MODULE:NAME of a class: {error}"
+        ) from error
+    return made
 
 
 def _model_file(settings: Settings) -> Path:
