@@ -1,4 +1,4 @@
-"""DATA_DIR/kallos.sqlite: the truth about images, axes and jobs. The only importer of sqlite3."""
+"""DATA_DIR/kallos.sqlite: the truth about images, axes, generations, jobs. The only importer of sqlite3."""
 
 import sqlite3
 import threading
@@ -90,6 +90,52 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # Marks of the pictures that an axis was fitted on (indexer.axis_store).
     "ALTER TABLE axis ADD COLUMN used BLOB",
+    # Pictures made here (indexer.generations), and what a queue needs to be fair and bounded (service.jobs).
+    """
+    CREATE TABLE generation (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        collection TEXT NOT NULL REFERENCES collection (name),
+        prompt TEXT NOT NULL,
+        negative_prompt TEXT NOT NULL,
+        seed INTEGER NOT NULL,
+        model TEXT NOT NULL,
+        adapter TEXT,
+        params TEXT NOT NULL,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL,
+        native_width INTEGER NOT NULL,
+        native_height INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        job TEXT,
+        part INTEGER NOT NULL,                  -- which picture of its job, from 0
+        seconds REAL NOT NULL,
+        created_at REAL NOT NULL,
+        image INTEGER REFERENCES image (id) ON DELETE SET NULL,
+        UNIQUE (job, part)
+    );
+    CREATE INDEX generation_sha256 ON generation (sha256);
+    CREATE INDEX generation_image ON generation (image);
+    CREATE TABLE idempotency (
+        client TEXT NOT NULL,
+        key TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        job TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        PRIMARY KEY (client, key)
+    ) WITHOUT ROWID;
+    ALTER TABLE job ADD COLUMN code TEXT;
+    ALTER TABLE job ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE job ADD COLUMN client TEXT NOT NULL DEFAULT '';
+    ALTER TABLE job ADD COLUMN cost REAL;
+    ALTER TABLE job ADD COLUMN subject TEXT;
+    ALTER TABLE job ADD COLUMN queued_at REAL;
+    UPDATE job SET queued_at = created_at;
+    CREATE INDEX job_place ON job (kind, state, queued_at);
+    CREATE INDEX job_client ON job (client, queued_at);
+    CREATE INDEX job_subject ON job (subject)
+    """,
 )
 
 

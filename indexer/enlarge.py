@@ -12,7 +12,7 @@ def enlarge(pixels_HW3: UInt8[ndarray, "h w 3"], side_px: int) -> UInt8[ndarray,
     image = Image.fromarray(pixels_HW3)
     scale = side_px / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return asarray(image.resize(size, Image.Resampling.BICUBIC))
+    return asarray(image.resize(size, Image.Resampling.LANCZOS))
 
 
 def to_png(pixels_HW3: UInt8[ndarray, "h w 3"]) -> bytes:

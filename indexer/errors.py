@@ -39,6 +39,24 @@ class InvalidCursorError(InvalidInputError):
     code = "invalid_cursor"
 
 
+class PromptRefusedError(InvalidInputError):
+    """Words that whoever runs this server does not want pictures of."""
+
+    code = "prompt_refused"
+
+
+class PictureRefusedError(InvalidInputError):
+    """What was made is not shown: the classifier of whoever runs this server says no."""
+
+    code = "picture_refused"
+
+
+class ReusedKeyError(InvalidInputError):
+    """An Idempotency-Key that came with another body before."""
+
+    code = "idempotency_key_reused"
+
+
 class UnreadableImageError(InvalidInputError):
     """A picture that cannot be used. `reason` is one of the words in `indexer.images.REASONS`."""
 
@@ -79,10 +97,42 @@ class BusyError(ConflictError):
     code = "busy"
 
 
+class LimitError(KallosError):
+    """Too much at once, or in a while; worth trying again after `retry_after_s`."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFullError(LimitError):
+    code = "queue_full"
+
+
+class BudgetError(LimitError):
+    """A client has had its share of this hour."""
+
+    code = "budget_spent"
+
+
 class UnavailableError(KallosError):
     """A part that the request needs is not installed or not running."""
 
     code = "unavailable"
+
+
+class TookTooLongError(UnavailableError):
+    """What was asked for was not ready in the time that a request may wait."""
+
+    code = "took_too_long"
+
+
+class OutOfMemoryError(UnavailableError):
+    """Not enough memory, of the machine or of its accelerator."""
+
+    code = "out_of_memory"
 
 
 class StoreError(KallosError):

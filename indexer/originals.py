@@ -26,7 +26,7 @@ class OriginalStore:
         self._root = data_dir / "originals"
 
     def put(self, sha256: str, data: bytes) -> None:
-        path = self._path(sha256)
+        path = self.path(sha256)
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,14 @@ class OriginalStore:
             os.close(directory)
 
     def drop(self, sha256: str) -> None:
-        self._path(sha256).unlink(missing_ok=True)
+        self.path(sha256).unlink(missing_ok=True)
+
+    def get(self, sha256: str) -> bytes:
+        """What `put` stored; NotFoundError when it is gone."""
+        try:
+            return self.path(sha256).read_bytes()
+        except OSError as error:
+            raise NotFoundError(f"the file of picture {sha256} cannot be read: {error.strerror}") from error
 
     def read(self, row: ImageRow, fetch: Callable[[str], bytes]) -> bytes:
         """The original of `row`; NotFoundError when its file is gone, with what to do about it."""
@@ -51,7 +58,7 @@ class OriginalStore:
             return fetch(row.uri)
         try:
             if row.uri.startswith(UPLOAD):
-                return self._path(row.sha256).read_bytes()
+                return self.path(row.sha256).read_bytes()
             shard, hash_sign, member = row.uri.rpartition("#")
             if hash_sign and Path(shard).is_file():
                 return _member(Path(shard), member)
@@ -62,7 +69,7 @@ class OriginalStore:
                 "index its folder again with --sync to follow moved and deleted files"
             ) from error
 
-    def _path(self, sha256: str) -> Path:
+    def path(self, sha256: str) -> Path:
         return self._root / sha256[:2] / sha256
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float16, Float32
 from numpy import ndarray
 
-from indexer.errors import CorruptStoreError, InvalidInputError
+from indexer.errors import CorruptStoreError, InvalidInputError, StoreError
 from indexer.faults import reached
 from indexer.files import sync_folder
 
@@ -54,8 +54,16 @@ class VectorFile:
 
         Raises:
             CorruptStoreError: Published rows are missing before `at`.
+            StoreError: The disk is full or cannot be written.
         """
         self.check(at)
+        try:
+            self._write(rows_ND, at)
+        except OSError as error:
+            raise StoreError(f"cannot write {self.path}: {error.strerror}") from error
+        reached("synced")
+
+    def _write(self, rows_ND: Float16[ndarray, "n d"], at: int) -> None:
         created = not self.path.exists()
         with self.path.open("r+b" if not created else "x+b") as file:
             file.seek(at * self.dim * BYTES)
@@ -66,7 +74,6 @@ class VectorFile:
             os.fsync(file.fileno())
         if created:
             sync_folder(self.path.parent)
-        reached("synced")
 
     def read(self, count: int) -> Float16[ndarray, "n d"]:
         """The first `count` rows, mapped, not read. CorruptStoreError when the file is shorter."""

@@ -1,4 +1,4 @@
-"""Do database, vectors and index agree?
+"""Do database, vectors, index and generated pictures agree?
 
 Dimension key   N rows, D embedding
 """
@@ -12,6 +12,8 @@ import numpy as np
 from indexer.collection import DATABASE
 from indexer.database import Connection, Database
 from indexer.errors import CorruptStoreError, NotFoundError
+from indexer.files import sha256_of_file
+from indexer.originals import OriginalStore
 from indexer.snapshots import SnapshotStore
 from indexer.state import State, names
 from indexer.vectors import VectorFile
@@ -46,7 +48,7 @@ def verify(data_dir: Path, *, full: bool) -> VerifyReport:
     path = data_dir / DATABASE
     if not path.is_file():
         raise NotFoundError(f"{data_dir} holds no Kallos data: {DATABASE} is missing")
-    checked = {"collections": 0, "images": 0, "vectors": 0}
+    checked = {"collections": 0, "images": 0, "vectors": 0, "generations": 0}
     try:
         problems = list(_problems(data_dir, path, full, checked))
     except CorruptStoreError as error:
@@ -68,6 +70,7 @@ def _problems(data_dir: Path, path: Path, full: bool, checked: dict[str, int]) -
                 yield from _slots(connection, data_dir / name, name, state, checked)
                 yield from _vectors(data_dir / name, state, full, checked)
                 yield from _index(data_dir / name, state)
+            yield from _generations(connection, data_dir, full, checked)
     finally:
         database.close()
 
@@ -120,6 +123,20 @@ def _vectors(folder: Path, state: State, full: bool, checked: dict[str, int]) ->
             message = f"row {start + int(wrong[0])} has length {length_N[wrong[0]]:g}: expected 1"
             yield Problem("vector_damaged", str(path), message)
         checked["vectors"] += len(block)
+
+
+def _generations(
+    connection: Connection, data_dir: Path, full: bool, checked: dict[str, int]
+) -> Iterator[Problem]:
+    """Each generated picture has its file; with `full`, with the bytes that it was made of."""
+    originals = OriginalStore(data_dir)
+    for id_, sha256, size in connection.execute("SELECT id, sha256, size FROM generation ORDER BY number"):
+        checked["generations"] += 1
+        path = originals.path(sha256)
+        if not path.is_file():
+            yield Problem("picture_missing", str(path), f"the file of generated picture {id_} is not there")
+        elif path.stat().st_size != size or (full and sha256_of_file(path) != sha256):
+            yield Problem("picture_damaged", str(path), f"generated picture {id_} is not what was stored")
 
 
 def _index(folder: Path, state: State) -> Iterator[Problem]:

@@ -7,12 +7,17 @@ from threading import BoundedSemaphore
 
 from fastapi import FastAPI
 
+from rerank.generate.request import Generator
 from service import errors
+from service.generation.on_miss import GenerateOnMiss
+from service.generation.orders import Orders
+from service.generation.work import KIND, MOST_ATTEMPTS, GenerateWork
 from service.index_job import IndexWork
+from service.job_rules import Rules
 from service.jobs import JobRunner, Work
 from service.limits import BodyLimit
 from service.metrics import Metrics, Timed
-from service.routes import axes, gallery, health, images, jobs, search
+from service.routes import axes, gallery, generate, health, images, jobs, openai_images, search, webui
 from service.routes import metrics as metrics_route
 from service.settings import Settings
 from service.upkeep import CompactWork, Upkeep
@@ -25,18 +30,24 @@ others write. Every search answer says what was searched, how, and how long each
 """
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Nothing is opened or loaded before the server starts."""
+def create_app(settings: Settings, *, generator: Generator | None = None) -> FastAPI:
+    """Nothing is opened or loaded before the server starts. `generator` replaces the builtin one."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services = open_services(settings, create=True, serving=True)
+        services = open_services(settings, create=True, serving=True, generator=generator)
         kinds: dict[str, Work] = {"index": IndexWork(services), "compact": CompactWork(services)}
-        runner = JobRunner(services.collection.database, kinds)
+        kinds[KIND] = GenerateWork(services.studio)
+        runner = JobRunner(services.collection.database, kinds, {KIND: rules})
+        orders = Orders(services.studio, runner)
         upkeep = Upkeep(services, runner)
         runner.start()
         upkeep.start()
         app.state.services, app.state.jobs = services, runner
+        app.state.orders = orders
+        app.state.on_miss = GenerateOnMiss(
+            orders, runner, services.studio.store, pause_s=settings.generate_pause_s
+        )
         metrics.watch(services)
         app.state.places = BoundedSemaphore(settings.max_concurrent)
         try:
@@ -46,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
             runner.close()
             services.close()
 
+    rules = Rules(settings.generate_queue, settings.generate_per_hour, MOST_ATTEMPTS)
     app = FastAPI(
         title="Kallos",
         version=version("kallos"),
@@ -57,6 +69,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Timed, metrics=metrics)
     app.add_middleware(BodyLimit, most=settings.max_upload_bytes)
     errors.install(app)
-    for module in (search, images, axes, jobs, health, metrics_route, gallery):
+    for module in (
+        search,
+        images,
+        axes,
+        jobs,
+        generate,
+        openai_images,
+        webui,
+        health,
+        metrics_route,
+        gallery,
+    ):
         app.include_router(module.router)
     return app

@@ -3,12 +3,15 @@
 All `async`: they never wait, and a plain `def` would cost a trip through the thread pool each.
 """
 
+import hashlib
 from collections.abc import AsyncIterator
 from threading import BoundedSemaphore
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, Header, HTTPException, Request
 
+from service.generation.on_miss import GenerateOnMiss
+from service.generation.orders import Orders
 from service.jobs import JobRunner
 from service.wiring import Services
 
@@ -34,6 +37,36 @@ async def _slot(request: Request) -> AsyncIterator[None]:
         places.release()
 
 
+async def _orders(request: Request) -> Orders:
+    orders: Orders = request.app.state.orders
+    return orders
+
+
+async def _on_miss(request: Request) -> GenerateOnMiss:
+    on_miss: GenerateOnMiss = request.app.state.on_miss
+    return on_miss
+
+
+async def _client(
+    request: Request,
+    x_api_key: Annotated[str | None, Header(max_length=1000)] = None,
+    authorization: Annotated[str | None, Header(max_length=8000)] = None,
+) -> str:
+    """Whose budget it is: that of the key, or else of the address. A key is not kept as it came.
+
+    OpenAI's clients send theirs as a bearer token.
+    """
+    scheme, _, token = (authorization or "").partition(" ")
+    key = x_api_key or (token.strip() if scheme.lower() == "bearer" else "")
+    if key:
+        return f"key:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    return f"address:{request.client.host if request.client else 'unknown'}"
+
+
 ServicesDep = Annotated[Services, Depends(_services)]
 JobsDep = Annotated[JobRunner, Depends(_jobs)]
+OrdersDep = Annotated[Orders, Depends(_orders)]
+OnMissDep = Annotated[GenerateOnMiss, Depends(_on_miss)]
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
+ClientDep = Annotated[str, Depends(_client)]
 Queued = Depends(_slot)

@@ -11,10 +11,13 @@ from indexer.errors import (
     ConflictError,
     InvalidInputError,
     KallosError,
+    LimitError,
     NotFoundError,
     StoreError,
+    TookTooLongError,
     UnavailableError,
 )
+from service.doors import ErrorShape, openai_error, webui_error
 
 LOG = logging.getLogger("kallos")
 
@@ -23,6 +26,7 @@ STATUS: tuple[tuple[type[KallosError], int], ...] = (
     (InvalidInputError, 422),
     (NotFoundError, 404),
     (ConflictError, 409),
+    (LimitError, 429),
     (UnavailableError, 503),
     (StoreError, 503),
 )
@@ -67,25 +71,55 @@ def status_of(error: KallosError) -> int:
     return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
 
-async def _ours(_: Request, error: Exception) -> JSONResponse:
+# Routes in the shape of another program's interface say errors as that program does.
+SHAPES: tuple[tuple[str, ErrorShape], ...] = (("/v1/", openai_error), ("/sdapi/", webui_error))
+
+
+def door_responses() -> dict[int | str, dict[str, object]]:
+    """What the OpenAPI document says of the errors of such routes."""
+    return {
+        status: {"description": title, "content": {"application/json": {"schema": {"type": "object"}}}}
+        for status, title in TITLE.items()
+        if status not in (405, 500)
+    }
+
+
+def _answer(request: Request, status: int, code: str, detail: str, **extra: object) -> JSONResponse:
+    for prefix, shape in SHAPES:
+        if request.url.path.startswith(prefix):
+            status, body = shape(status, code, detail)
+            return JSONResponse(body, status_code=status)
+    return problem(status, code, detail, **extra)
+
+
+def _headers_of(error: KallosError) -> dict[str, str]:
+    if isinstance(error, LimitError):
+        return {"Retry-After": str(error.retry_after_s)}
+    # OpenAI's clients try again by themselves when a server fails: here, that is the same work again.
+    return {"X-Should-Retry": "false"} if isinstance(error, TookTooLongError) else {}
+
+
+async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, KallosError)
-    return problem(status_of(error), error.code, str(error))
+    response = _answer(request, status_of(error), error.code, str(error))
+    response.headers.update(_headers_of(error))
+    return response
 
 
-async def _validation(_: Request, error: Exception) -> JSONResponse:
+async def _validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     errors = [
         {"field": ".".join(str(step) for step in found["loc"]), "message": found["msg"]}
         for found in error.errors()
     ]
     detail = "; ".join(f"{found['field']}: {found['message']}" for found in errors[:3])
-    return problem(422, "invalid_request", detail, errors=errors)
+    return _answer(request, 422, "invalid_request", detail, errors=errors)
 
 
-async def _http(_: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    response = problem(error.status_code, code, str(error.detail))
+    response = _answer(request, error.status_code, code, str(error.detail))
     response.headers.update(error.headers or {})
     return response
 
@@ -93,7 +127,7 @@ async def _http(_: Request, error: Exception) -> JSONResponse:
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     # The traceback is for the log; a client learns nothing of the inside.
     LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(500, "internal_error", "Something went wrong here; the server's log says what.")
+    return _answer(request, 500, "internal_error", "Something went wrong here; the server's log says what.")
 
 
 def install(app: FastAPI) -> None:

@@ -32,6 +32,13 @@ class Settings(BaseSettings):
     url_timeout_s: PositiveFloat = 20.0  # for one picture by URL
     allow_private_urls: bool = False  # fetch from private addresses too: only on a network you trust
 
+    generate_queue: PositiveInt = 32  # pictures' jobs that may wait; more are answered 429
+    generate_per_hour: PositiveInt = 200  # pictures that one client may ask for
+    generate_wait_s: PositiveFloat = 120.0  # how long the OpenAI and AUTOMATIC1111 routes wait for pictures
+    generate_pause_s: PositiveFloat = 3600.0  # before a search tries words again that failed
+    generate_blocklist: Path | None = None  # phrases that no prompt may hold, one a line; None: none
+    generate_classifier: str | None = None  # MODULE:NAME of a `Classifier` that judges pictures; None: none
+
     llm_model: str | None = None  # for rephrasing: as the server at llm_url names it, or local:…; None: none
     llm_url: str | None = None  # base of an OpenAI-compatible API, such as http://localhost:11434/v1
     llm_api_key: SecretStr | None = None

@@ -89,5 +89,4 @@ def forget(services: Services, ids: Sequence[ImageId]) -> None:
     for row in rows:
         if not left.get(row.sha256):
             services.thumbnails.drop(row.sha256)
-            if row.uri.startswith(UPLOAD):
-                services.originals.drop(row.sha256)
+    services.studio.drop_unneeded(row.sha256 for row in rows if row.uri.startswith(UPLOAD))

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 
 from indexer.ann.gpu import Gpu
 from indexer.axis_store import AxisStore
@@ -10,6 +11,7 @@ from indexer.collection import Collection
 from indexer.encoders.registry import load_encoder
 from indexer.errors import InvalidInputError, NotFoundError
 from indexer.fetch import UrlFetcher
+from indexer.generations import GenerationStore
 from indexer.images import Limits
 from indexer.ingest import Ingest
 from indexer.originals import OriginalStore
@@ -18,6 +20,9 @@ from indexer.recall_log import RecallLog
 from indexer.thumbnails import ThumbnailStore
 from rerank.defaults import ensure_default_axes
 from rerank.engine import Engine
+from rerank.generate.builtin import BuiltinGenerator
+from rerank.generate.request import Generator
+from rerank.generate.safety import Blocklist, Classifier
 from rerank.match_cache import MatchCache
 from rerank.moments import MomentsCache
 from rerank.monitor import RecallMonitor
@@ -27,6 +32,7 @@ from rerank.rephrase.endpoint import EndpointModel
 from rerank.rephrase.local import PREFIX as LOCAL
 from rerank.rephrase.local import LocalModel
 from rerank.rephrase.rephraser import Rephraser
+from service.generation.studio import Studio
 from service.settings import Settings
 
 DEFAULT_MODEL = "builtin"
@@ -46,6 +52,7 @@ class Services:
     limits: Limits
     thumbnails: ThumbnailStore
     originals: OriginalStore
+    studio: Studio
     fetcher: UrlFetcher
     recall: RecallLog
     monitor: RecallMonitor
@@ -73,8 +80,11 @@ def thread_count(settings: Settings) -> int:
     return settings.threads or len(os.sched_getaffinity(0))
 
 
-def open_services(settings: Settings, *, create: bool, serving: bool = False) -> Services:
+def open_services(
+    settings: Settings, *, create: bool, serving: bool = False, generator: Generator | None = None
+) -> Services:
     """Open the data directory; with `create`, make what is missing. Only who is `serving` learns meanwhile.
+    `generator` takes the place of the builtin one.
 
     Raises:
         NotFoundError: Nothing has been indexed there and `create` is False.
@@ -103,6 +113,7 @@ def open_services(settings: Settings, *, create: bool, serving: bool = False) ->
     moments = MomentsCache()
     matches = MatchCache(encoder, moments, collection.folder / "match.safetensors", learns=serving)
     limits = Limits.from_memory(workers=thread_count(settings))
+    originals = OriginalStore(settings.data_dir)
     return Services(
         settings=settings,
         collection=collection,
@@ -124,7 +135,14 @@ def open_services(settings: Settings, *, create: bool, serving: bool = False) ->
         monitor=monitor,
         limits=limits,
         thumbnails=ThumbnailStore(settings.data_dir),
-        originals=OriginalStore(settings.data_dir),
+        originals=originals,
+        studio=Studio(
+            generator or BuiltinGenerator(threads=thread_count(settings)),
+            GenerationStore(collection.database, settings.collection),
+            originals,
+            blocklist=_blocklist(settings),
+            classifier=_classifier(settings),
+        ),
         fetcher=UrlFetcher(
             limits, timeout_s=settings.url_timeout_s, allow_private=settings.allow_private_urls
         ),
@@ -165,6 +183,24 @@ def _chat_model(settings: Settings) -> ChatModel | None:
         options=settings.llm_options,
         answer_format=settings.llm_answer_format,
     )
+
+
+def _blocklist(settings: Settings) -> Blocklist | None:
+    return None if settings.generate_blocklist is None else Blocklist.read(settings.generate_blocklist)
+
+
+def _classifier(settings: Settings) -> Classifier | None:
+    """What the name leads to is called without arguments, class or function, to get a classifier."""
+    name = settings.generate_classifier
+    if name is None:
+        return None
+    try:
+        made: Classifier = resolve_name(name)()
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise InvalidInputError(
+            f"KALLOS_GENERATE_CLASSIFIER is {name!r}: expected MODULE:NAME of a class: {error}"
+        ) from error
+    return made
 
 
 def _model_file(settings: Settings) -> Path:

@@ -153,8 +153,8 @@ def _selector(allow: Bitmap | None, first: int) -> "faiss.IDSelector | None":
 
 @contextmanager
 def _no_team() -> Iterator[None]:
-    """FAISS starts a team of threads even for one query. On busy cores they wait for each other, spinning, and
-    that takes five times the search. The setting is the calling thread's own.
+    """FAISS starts a team of threads even for one query. On busy cores they wait for each other, spinning,
+    and that takes five times the search. The setting is the calling thread's own.
     """
     team = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)

@@ -9,6 +9,7 @@ import typer
 from indexer.errors import InvalidInputError, KallosError
 from service.cli import axes, bench
 from service.cli.care import backup, compact, delete, models_app, restore, stats, verify
+from service.cli.generate import generate
 from service.cli.index import index
 from service.cli.output import ERR, OUT
 from service.cli.search import rank, search
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (index, search, rank, serve, demo, verify, stats, compact, backup, restore, delete):
+for command in (index, search, rank, generate, serve, demo, verify, stats, compact, backup, restore, delete):
     app.command()(command)
 app.add_typer(axes.app, name="axes")
 app.add_typer(models_app, name="models")

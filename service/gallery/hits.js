@@ -6,7 +6,7 @@ import { button, element } from "/gallery/dom.js";
 const ROW_HEIGHT = 210;
 const HIDDEN = new Set(["captions", "caption", "width", "height", "size"]);
 
-const nameOf = (hit) => hit.metadata.caption || decodeURI(hit.uri).split("/").pop();
+const nameOf = (hit) => hit.metadata.caption || hit.metadata.prompt || decodeURI(hit.uri).split("/").pop();
 const shown = (score) => (score === null ? "—" : score.toFixed(3));
 
 // `give(end)` makes the picture an example of that end of the axis that is being taught.
@@ -25,11 +25,17 @@ export function hitCard(hit, { open, like, give }) {
     element("img", { src: contentUrl(hit.id, 320), alt: nameOf(hit), loading: "lazy" }),
     label,
     element("div", { className: "score", textContent: shown(hit.score) }),
+    ...(hit.metadata.generated ? [madeBadge()] : []),
     opener,
     button("More like this", { className: "like", onclick: like }),
     exampleButtons(give),
   );
   return card;
+}
+
+// Nobody should take a made picture for a found one.
+function madeBadge() {
+  return element("div", { className: "made", textContent: "generated", title: "Made by a model, not found" });
 }
 
 function exampleButtons(give) {

@@ -3,16 +3,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Response, status
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.deps import JobsDep, ServicesDep
+from indexer.types import JSONValue
+from service.deps import ClientDep, IdempotencyKey, JobsDep, ServicesDep
 from service.index_job import check_sources
-from service.jobs import FINAL, Job, JobRunner, as_json
+from service.job_rules import Once
+from service.jobs import FINAL, Job, JobRunner, Order, as_json
 from service.schemas import Body
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -33,7 +35,11 @@ class IndexRequest(Body):
 
 
 class JobBody(BaseModel):
-    """`state`: queued, running, succeeded, failed or cancelled. Times are in seconds since 1970."""
+    """`state`: queued, running, succeeded, failed or cancelled. Times are in seconds since 1970.
+
+    `position`: 0 while it runs, 1 when it is the next. `eta_seconds`: until it has ended, judged by the
+    latest of its kind. `code` is why it failed, for programs; `error` the same for people.
+    """
 
     id: str
     kind: str
@@ -42,26 +48,42 @@ class JobBody(BaseModel):
     progress: dict[str, Any]
     result: dict[str, Any] | None
     error: str | None
+    code: str | None
+    position: int | None
+    eta_seconds: float | None
+    attempts: int
     created_at: float
     started_at: float | None
     finished_at: float | None
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        return cls.model_validate(as_json(job))
 
 
 class JobList(BaseModel):
     jobs: list[JobBody]
 
 
-def _body(job: Job) -> JobBody:
-    return JobBody.model_validate(as_json(job))
-
-
 @router.post("/index", status_code=status.HTTP_202_ACCEPTED)
-def start_index(request: IndexRequest, services: ServicesDep, jobs: JobsDep, response: Response) -> JobBody:
-    """Index pictures in the background. The job survives a restart and goes on where it was."""
+def start_index(
+    request: IndexRequest,
+    services: ServicesDep,
+    jobs: JobsDep,
+    client: ClientDep,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> JobBody:
+    """Index pictures in the background. The job survives a restart and goes on where it was.
+
+    The same `Idempotency-Key` and body within a day find the same job.
+    """
     sources = check_sources(request.sources, services.settings.sources)
-    job = jobs.submit("index", {"sources": [*sources], "sync": request.sync})
+    params: dict[str, JSONValue] = {"sources": [*sources], "sync": request.sync}
+    once = None if idempotency_key is None else Once.of(client, idempotency_key, {"index": params})
+    job = jobs.submit("index", params, Order(once=once))
     response.headers["Location"] = f"/jobs/{job.id}"
-    return _body(job)
+    return JobBody.of(job)
 
 
 @router.post("/compact", status_code=status.HTTP_202_ACCEPTED)
@@ -72,24 +94,32 @@ def start_compact(jobs: JobsDep, response: Response) -> JobBody:
     """
     job = jobs.submit_once("compact", {})
     response.headers["Location"] = f"/jobs/{job.id}"
-    return _body(job)
+    return JobBody.of(job)
 
 
 @router.get("")
 def list_jobs(jobs: JobsDep) -> JobList:
     """The newest fifty."""
-    return JobList(jobs=[_body(job) for job in jobs.list()])
+    return JobList(jobs=[JobBody.of(job) for job in jobs.list()])
 
 
 @router.get("/{job_id}")
 def get_job(job_id: str, jobs: JobsDep) -> JobBody:
-    return _body(jobs.get(job_id))
+    return JobBody.of(jobs.get(job_id))
 
 
 @router.delete("/{job_id}")
 def cancel_job(job_id: str, jobs: JobsDep) -> JobBody:
     """Stop a job. What it has written stays; a running one ends within a batch."""
-    return _body(jobs.cancel(job_id))
+    return JobBody.of(jobs.cancel(job_id))
+
+
+@router.post("/{job_id}/retry", status_code=status.HTTP_202_ACCEPTED)
+def retry_job(job_id: str, jobs: JobsDep, response: Response) -> JobBody:
+    """Queue a failed or cancelled job again, under the same id and behind those that wait."""
+    job = jobs.retry(job_id)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return JobBody.of(job)
 
 
 @router.get(

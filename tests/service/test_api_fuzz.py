@@ -15,6 +15,7 @@ from indexer.sources import open_source
 from service.app import create_app
 from service.settings import Settings
 from service.wiring import open_services
+from tests.support.painter import Painter
 from tests.support.server import write_pictures
 
 EXAMPLES = 25  # for each operation
@@ -29,7 +30,7 @@ def test_any_request_is_answered_as_documented(tmp_path: Path, filled: bool) -> 
         services = open_services(settings_, create=True)
         services.ingest().run(open_source(tmp_path / "pictures", limits=services.limits))
         services.close()
-    app = create_app(settings_)
+    app = create_app(settings_, generator=Painter())
     with TestClient(app):
         tried = set()
         for found in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations():
@@ -48,4 +49,11 @@ def test_any_request_is_answered_as_documented(tmp_path: Path, filled: bool) -> 
                 case.call_and_validate(excluded_checks=[positive_data_acceptance])
 
             answered()
-    assert {"POST /search", "POST /rank", "POST /images", "POST /axes", "POST /jobs/index"} <= tried
+    assert {
+        "POST /search",
+        "POST /rank",
+        "POST /images",
+        "POST /axes",
+        "POST /jobs/index",
+        "POST /generate",
+    } <= tried

@@ -162,6 +162,17 @@ def test_the_plane_places_pictures_by_two_axes(page: Page, client: httpx.Client)
     expect(page.get_by_role("dialog")).to_be_visible()
 
 
+def test_a_made_picture_says_so(page: Page, client: httpx.Client) -> None:
+    expect(page.locator(".hit")).to_have_count(20)
+    expect(page.locator(".hit .made")).to_have_count(0)
+    marked = client.get("/images", params={"limit": 1}).json()["images"][0]["id"]
+    client.patch(f"/images/{marked}", json={"metadata": {"generated": True}})
+    page.reload()
+    expect(page.locator(".hit .made")).to_have_text("generated")
+    expect(page.locator(f'.hit[data-id="{marked}"] .made')).to_be_visible()
+    client.patch(f"/images/{marked}", json={"metadata": {"generated": None}})
+
+
 def test_what_goes_wrong_is_said(page: Page) -> None:
     expect(page.locator(".hit")).to_have_count(20)
     page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})

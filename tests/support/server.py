@@ -12,6 +12,7 @@ import uvicorn
 from PIL import Image
 
 from indexer.sources import open_source
+from rerank.generate.request import Generator
 from service.app import create_app
 from service.settings import Settings
 from service.wiring import open_services
@@ -36,7 +37,9 @@ def write_pictures(folder: Path) -> None:
 
 
 @contextmanager
-def kallos_server(root: Path, **options: object) -> Iterator[httpx.Client]:
+def kallos_server(
+    root: Path, *, generator: Generator | None = None, **options: object
+) -> Iterator[httpx.Client]:
     """Index `root/pictures` and serve it; the client's base URL is the server."""
     pictures = root / "pictures"
     write_pictures(pictures)
@@ -51,7 +54,9 @@ def kallos_server(root: Path, **options: object) -> Iterator[httpx.Client]:
         services.close()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", lifespan="on"))
+        server = uvicorn.Server(
+            uvicorn.Config(create_app(settings, generator=generator), log_level="warning", lifespan="on")
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -1,0 +1,91 @@
+"""What routes of other programs' shapes share: they wait for their job, and say errors in their own way."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+
+from indexer.errors import (
+    ConflictError,
+    InvalidInputError,
+    KallosError,
+    OutOfMemoryError,
+    PictureRefusedError,
+    TookTooLongError,
+    UnavailableError,
+)
+from indexer.generations import Generation
+from service.generation.orders import Orders
+from service.generation.studio import Studio
+from service.generation.wish import Wish
+from service.jobs import FINAL, Job, JobRunner
+
+POLL_S = 0.1  # between two looks at a job: one costs a lookup in the database
+REFUSALS = ("prompt_refused", "picture_refused")
+FAILURES: dict[str, type[KallosError]] = {
+    kind.code: kind for kind in (InvalidInputError, PictureRefusedError, OutOfMemoryError, ConflictError)
+}
+
+ErrorShape = Callable[[int, str, str], tuple[int, dict[str, object]]]
+
+
+def openai_error(status: int, code: str, detail: str) -> tuple[int, dict[str, object]]:
+    """As OpenAI's interface says it: 400 for every wrong request."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    kind = "rate_limit_error" if status == 429 else kind
+    code = "content_policy_violation" if code in REFUSALS else code
+    error = {"message": detail, "type": kind, "param": None, "code": code}
+    return 400 if status == 422 else status, {"error": error}
+
+
+def webui_error(status: int, code: str, detail: str) -> tuple[int, dict[str, object]]:
+    """As AUTOMATIC1111's interface says it."""
+    return status, {"error": code, "detail": detail, "body": "", "errors": detail}
+
+
+async def pictures_for(
+    wish: Wish,
+    request: Request,
+    orders: Orders,
+    jobs: JobRunner,
+    studio: Studio,
+    *,
+    client: str,
+    wait_s: float,
+) -> list[Generation]:
+    """Queue `wish` and wait for it. When the client goes, or the time is over, the job is cancelled.
+
+    It waits on the event loop: forty patient clients must not take the threads that answer searches.
+
+    Raises:
+        TookTooLongError: `wait_s` seconds were not enough.
+        KallosError: Why it was not queued, or why it failed.
+    """
+    job = await run_in_threadpool(orders.submit, wish, client=client)
+    deadline = time.monotonic() + wait_s
+    while job.state not in FINAL:
+        late = time.monotonic() > deadline
+        if late or await request.is_disconnected():
+            await run_in_threadpool(_cancel, jobs, job.id)
+            raise TookTooLongError(
+                f"the pictures were not ready within {wait_s:g} s: POST /generate answers at once"
+            )
+        await asyncio.sleep(POLL_S)
+        job = await run_in_threadpool(jobs.get, job.id)
+    if job.state != "succeeded":
+        raise _failure(job)
+    return await run_in_threadpool(studio.store.of_job, job.id)
+
+
+def _cancel(jobs: JobRunner, job_id: str) -> None:
+    try:
+        jobs.cancel(job_id)
+    except ConflictError:
+        return  # it has ended in this very moment
+
+
+def _failure(job: Job) -> KallosError:
+    kind = FAILURES.get(job.code or job.state, UnavailableError)
+    return kind(job.error or f"the job was {job.state}")

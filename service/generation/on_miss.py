@@ -1,0 +1,74 @@
+"""When a search finds nothing: the picture made for these words before, or a job that makes it now."""
+
+import time
+from dataclasses import dataclass
+from threading import Lock
+from typing import Literal
+
+from indexer.errors import InvalidInputError, KallosError, LimitError
+from indexer.generations import Generation, GenerationStore
+from indexer.images import sha256_of
+from rerank.generate.safety import normalised
+from service.generation.orders import Orders
+from service.generation.wish import Wish
+from service.jobs import Job, JobRunner
+
+SUBJECT = "miss:"
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """`kept`: `generation` answers. `running`: `job` will, it was asked for before. `started`: `job` is new.
+
+    `refused`: nothing is made, and `code` and `reason` say why: a full queue, a spent budget, words that are
+    not wanted, or the same words failed or were cancelled a short while ago.
+    """
+
+    outcome: Literal["kept", "running", "started", "refused"]
+    generation: Generation | None = None
+    job: Job | None = None
+    code: str | None = None
+    reason: str | None = None
+
+
+class GenerateOnMiss:
+    """One picture for each query text, however it is spelt, and however often it is asked for."""
+
+    def __init__(self, orders: Orders, jobs: JobRunner, store: GenerationStore, *, pause_s: float) -> None:
+        self._orders = orders
+        self._jobs = jobs
+        self._store = store
+        self._pause_s = pause_s
+        self._asking = Lock()  # two equal searches at once: the second finds the first one's job
+
+    def ask(self, text: str, *, client: str) -> Miss:
+        """Never raises because of what `text` is, or of a limit: the search itself has its answer."""
+        words = sha256_of(normalised(text).encode("utf-8", "surrogatepass"))
+        subject = f"{SUBJECT}{self._store.collection}:{words}"
+        with self._asking:
+            job = self._jobs.about(subject)
+            known = None if job is None else self._known(job)
+            return self._begin(" ".join(text.split()), subject, client) if known is None else known
+
+    def _known(self, job: Job) -> Miss | None:
+        """What `job` answers; None when it is time for a new one."""
+        if job.state in ("queued", "running"):
+            return Miss("running", job=job)
+        if made := self._store.of_job(job.id):
+            return Miss("kept", generation=made[0], job=job)
+        ended_at = job.finished_at or job.queued_at
+        if job.state == "succeeded" or time.time() - ended_at >= self._pause_s:
+            return None  # its picture was deleted, or the failure is long ago
+        reason = job.error or "the same words were cancelled a short while ago"
+        return Miss("refused", job=job, code=job.code or job.state, reason=reason)
+
+    def _begin(self, prompt: str, subject: str, client: str) -> Miss:
+        try:
+            job = self._orders.submit(Wish(prompt), client=client, subject=subject)
+        except (InvalidInputError, LimitError) as refusal:
+            return _refused(refusal)
+        return Miss("started", job=job)
+
+
+def _refused(error: KallosError) -> Miss:
+    return Miss("refused", code=error.code, reason=str(error))

@@ -1,0 +1,143 @@
+"""Generated pictures as rows and files: what is kept, what may go, what a picture says of itself."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from indexer.backup import backup, restore
+from indexer.collection import Collection
+from indexer.errors import NotFoundError
+from indexer.generations import Generation, GenerationStore
+from indexer.originals import OriginalStore, upload_uri
+from indexer.provenance import PREVIEW_SIDE, SOURCE_TYPE, XMP_KEY, Origin, to_preview, to_signed_png
+from indexer.verify import verify
+from tests.support.pictures import new_image, unit_vectors
+
+PROMPT = 'a <b>"fox"</b> & \x07 🦊'
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Iterator[Collection]:
+    collection = Collection.open(tmp_path / "data", model_id="test-1", dim=8)
+    yield collection
+    collection.close()
+
+
+def made_of(data: bytes, **changes: object) -> Generation:
+    made = Generation(
+        prompt="a fox",
+        negative_prompt="",
+        seed=2**63 - 1,
+        model="m",
+        adapter=None,
+        params={"steps": 4, "guidance": 1.5},
+        width=512,
+        height=512,
+        native_width=64,
+        native_height=64,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        job="j1",
+        part=0,
+        seconds=1.0,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]  # the caller's names
+
+
+def test_what_is_stored_is_read_back_newest_first(collection: Collection) -> None:
+    store = GenerationStore(collection.database, collection.name)
+    first = store.add(made_of(b"1"))
+    second = store.add(made_of(b"2", part=1))
+    alone = store.add(made_of(b"3", job=None))
+    assert store.list() == [alone, second, first]
+    assert store.list(before=second.number, limit=1) == [first]
+    assert store.of_job("j1") == [first, second]
+    assert store.get(first.id) == first
+    assert store.delete(second.id) == second
+    with pytest.raises(NotFoundError, match=second.id):
+        store.get(second.id)
+
+
+def test_other_collections_do_not_see_it(collection: Collection, tmp_path: Path) -> None:
+    made = GenerationStore(collection.database, collection.name).add(made_of(b"1"))
+    other = Collection.open(tmp_path / "data", "other", model_id="test-1", dim=8)
+    with pytest.raises(NotFoundError):
+        GenerationStore(other.database, "other").get(made.id)
+    other.close()
+
+
+def test_a_file_is_needed_by_every_row_that_refers_to_it(collection: Collection, tmp_path: Path) -> None:
+    store = GenerationStore(collection.database, collection.name)
+    twice = [store.add(made_of(b"same")), store.add(made_of(b"same", part=1))]
+    digest = twice[0].sha256
+    elsewhere = Collection.open(tmp_path / "data", "other", model_id="test-1", dim=8)
+    upload = replace(new_image("x"), uri=upload_uri(digest), sha256=digest)
+    (image_id,) = elsewhere.add([upload], unit_vectors(2, 8)[:1])
+    for made in twice:
+        assert store.unneeded([digest, "0" * 64]) == {"0" * 64}
+        store.delete(made.id)
+    assert store.unneeded([digest]) == set()  # the upload of the other collection
+    elsewhere.delete([image_id])
+    assert store.unneeded([digest]) == {digest}
+    elsewhere.close()
+
+
+def test_a_deleted_image_is_no_longer_promoted(collection: Collection) -> None:
+    store = GenerationStore(collection.database, collection.name)
+    made = store.add(made_of(b"1"))
+    (image_id,) = collection.add([new_image("x")], unit_vectors(2, 8)[:1])
+    assert store.promoted(made.id, image_id).image_id == image_id
+    collection.patch(image_id, {"stars": 3})
+    assert store.get(made.id).image_id == image_id
+    collection.delete([image_id])
+    assert store.get(made.id).image_id is None
+
+
+def test_backups_hold_the_files_and_verify_misses_them(collection: Collection, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    originals, store = OriginalStore(data), GenerationStore(collection.database, collection.name)
+    made = store.add(made_of(b"picture"))
+    originals.put(made.sha256, b"picture")
+    backup(data, tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "restored")
+    assert OriginalStore(tmp_path / "restored").get(made.sha256) == b"picture"
+    assert verify(tmp_path / "restored", full=True).checked["generations"] == 1
+
+    originals.path(made.sha256).write_bytes(b"picturE")
+    assert [problem.code for problem in verify(data, full=False).problems] == []
+    assert [problem.code for problem in verify(data, full=True).problems] == ["picture_damaged"]
+    originals.drop(made.sha256)
+    assert [problem.code for problem in verify(data, full=False).problems] == ["picture_missing"]
+
+
+def test_a_signed_picture_says_where_it_is_from() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
+    origin = Origin("Kallos 1", "tiny", PROMPT, {"seed": 7, "steps": 4})
+    data = to_signed_png(pixels, origin)
+    assert data == to_signed_png(pixels, origin)
+    with Image.open(io.BytesIO(data)) as image:
+        np.testing.assert_array_equal(np.asarray(image), pixels)
+        text = dict(image.text)  # type: ignore[attr-defined]  # of PNG files only
+    assert text["Software"] == "Kallos 1; tiny"
+    assert text["Description"] == PROMPT
+    assert json.loads(text["Generation"]) == {"model": "tiny", "prompt": PROMPT, "seed": 7, "steps": 4}
+    xmp = ElementTree.fromstring(text[XMP_KEY])
+    source = xmp.find(".//{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType")
+    said = xmp.find(".//{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li")
+    assert source is not None
+    assert source.text == SOURCE_TYPE
+    assert said is not None
+    assert said.text == PROMPT.replace("\x07", " ")
+
+
+def test_a_preview_is_small() -> None:
+    with Image.open(io.BytesIO(to_preview(np.zeros((300, 600, 3), np.uint8)))) as image:
+        assert (image.format, image.size) == ("JPEG", (PREVIEW_SIDE, PREVIEW_SIDE // 2))

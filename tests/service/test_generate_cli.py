@@ -1,0 +1,52 @@
+"""`kallos generate`: what it keeps, writes and refuses."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.cli.generate import paint_all, write_files
+from service.cli.main import main
+from service.generation.wish import Wish
+from service.settings import Settings
+from service.wiring import Services, open_services
+from tests.support.painter import Painter
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    services = open_services(Settings(data_dir=tmp_path / "data"), create=True, generator=Painter())
+    yield services
+    services.close()
+
+
+def test_pictures_are_kept_and_written(services: Services, tmp_path: Path) -> None:
+    made = paint_all(services.studio, Wish("a red fox", seed=3, count=2))
+    assert [one.seed for one in made] == [3, 4]
+    assert services.studio.store.list() == made[::-1]
+    files = write_files(services.studio, made, tmp_path / "fox.png")
+    assert [file.name for file in files] == ["fox.png", "fox-2.png"]
+    assert [file.read_bytes() for file in files] == [services.studio.content(one) for one in made]
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["x" * 10_000], "10000 characters"),
+        (["fox", "--size", "100000x100000"], "width is 100000"),
+        (["fox", "--size", "big"], "WIDTHxHEIGHT"),
+        (["fox", "--steps=-1"], "steps is -1"),
+        (["fox", "--guidance", "nan"], "guidance is nan"),
+        (["fox", "--count", "99"], "count is 99"),
+        (["fox", "--out", "/no/such/folder/fox.png"], "folder does not exist"),
+    ],
+)
+def test_wishes_that_make_no_sense_end_with_one_line(
+    options: list[str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", *options, "--data-dir", str(tmp_path / "data"), "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "invalid_input"
+    assert word in error["detail"]
+    assert not (tmp_path / "data").exists()

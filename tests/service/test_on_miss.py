@@ -1,0 +1,141 @@
+"""Generate on a miss: one picture for each query text, and nothing that burns the machine."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from indexer.collection import Collection
+from indexer.generations import GenerationStore
+from indexer.originals import OriginalStore
+from rerank.generate.safety import Blocklist
+from service.generation.on_miss import GenerateOnMiss, Miss
+from service.generation.orders import Orders
+from service.generation.studio import Studio
+from service.generation.work import KIND, GenerateWork
+from service.job_rules import Rules
+from service.jobs import Job, JobRunner
+from tests.service.test_collection_api import until
+from tests.support.painter import Painter
+
+PAUSE_S = 600.0
+
+
+@dataclass
+class Setting:
+    collection: Collection
+    painter: Painter
+    studio: Studio
+    jobs: JobRunner
+    on_miss: GenerateOnMiss
+
+    def ask(self, text: str, client: str = "ann") -> Miss:
+        return self.on_miss.ask(text, client=client)
+
+    def ended(self, miss: Miss) -> Job:
+        assert miss.job is not None
+        job_id = miss.job.id
+        return until(lambda: self.jobs.get(job_id), lambda job: job.finished_at is not None)
+
+    def made(self, text: str) -> Miss:
+        self.ended(self.ask(text))
+        return self.ask(text)
+
+    def later(self, seconds: float) -> None:
+        with self.collection.database.write() as connection:
+            connection.execute(
+                "UPDATE job SET queued_at = queued_at - ?1, finished_at = finished_at - ?1", (seconds,)
+            )
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Iterator[Setting]:
+    collection = Collection.open(tmp_path, model_id="m", dim=8)
+    painter = Painter()
+    store = GenerationStore(collection.database, collection.name)
+    studio = Studio(painter, store, OriginalStore(tmp_path), blocklist=Blocklist(["saucer"]))
+    rules = {KIND: Rules(most_waiting=2, per_hour=5)}
+    jobs = JobRunner(collection.database, {KIND: GenerateWork(studio)}, rules)
+    on_miss = GenerateOnMiss(Orders(studio, jobs), jobs, store, pause_s=PAUSE_S)
+    jobs.start()
+    yield Setting(collection, painter, studio, jobs, on_miss)
+    jobs.close()
+    collection.close()
+
+
+def test_the_first_time_starts_and_the_second_is_answered_from_what_is_kept(setting: Setting) -> None:
+    first = setting.ask("A  purple Cow")
+    assert first.outcome == "started"
+    job = setting.ended(first)
+    kept = setting.ask("a purple cow ", client="bob")
+    assert kept.outcome == "kept"
+    assert kept.generation is not None
+    assert (job.result or {})["generations"] == [kept.generation.id]
+    assert kept.generation.prompt == "A purple Cow"
+    assert len(setting.painter.asked) == 1
+
+
+def test_what_is_being_made_is_not_made_twice(setting: Setting) -> None:
+    setting.painter.pause_s = 0.05
+    first, second = setting.ask("a cow"), setting.ask("a cow")
+    assert (first.outcome, second.outcome) == ("started", "running")
+    assert first.job is not None
+    assert second.job is not None
+    assert first.job.id == second.job.id
+
+
+def test_words_that_failed_rest_for_a_while(setting: Setting) -> None:
+    failed = setting.made("too large")
+    assert (failed.outcome, failed.code) == ("refused", "out_of_memory")
+    assert failed.reason
+    assert len(setting.painter.asked) == 1
+    setting.later(PAUSE_S - 1)
+    assert setting.ask("too large").outcome == "refused"
+    setting.later(1)
+    assert setting.ask("too large").outcome == "started"
+
+
+def test_cancelled_words_rest_too(setting: Setting) -> None:
+    setting.painter.pause_s = 0.05
+    asked = setting.ask("a cow")
+    assert asked.job is not None
+    setting.jobs.cancel(asked.job.id)
+    setting.ended(asked)
+    again = setting.ask("a cow")
+    assert (again.outcome, again.code) == ("refused", "cancelled")
+
+
+def test_a_deleted_picture_is_made_anew(setting: Setting) -> None:
+    kept = setting.made("a cow").generation
+    assert kept is not None
+    setting.studio.delete(kept.id)
+    assert setting.ask("a cow").outcome == "started"
+
+
+def test_many_different_words_end_at_the_budget(setting: Setting) -> None:
+    outcomes = []
+    for number in range(8):
+        miss = setting.ask(f"nonsense {number}")
+        if miss.outcome == "started":
+            setting.ended(miss)
+        outcomes.append(miss.code or miss.outcome)
+    assert outcomes == ["started"] * 5 + ["budget_spent"] * 3
+    assert setting.ask("nonsense 1").outcome == "kept"  # costs nothing
+    assert setting.ask("another", client="bob").outcome == "started"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("flying saucer", "prompt_refused"),
+        ("x" * 10_000, "invalid_input"),
+        ("a\0b", "invalid_input"),
+        ("  ", "invalid_input"),
+        ("\ud800", "invalid_input"),
+    ],
+)
+def test_words_that_cannot_be_made_are_refused_not_raised(setting: Setting, text: str, code: str) -> None:
+    miss = setting.ask(text)
+    assert (miss.outcome, miss.code, miss.job) == ("refused", code, None)
+    assert setting.painter.asked == []
