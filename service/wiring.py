@@ -17,6 +17,9 @@ from indexer.recall_log import RecallLog
 from indexer.thumbnails import ThumbnailStore
 from rerank.defaults import ensure_default_axes
 from rerank.engine import Engine
+from rerank.generate.options import GeneratorOptions, parse_adapters
+from rerank.generate.registry import load_generator
+from rerank.generate.request import Generator
 from rerank.monitor import RecallMonitor
 from rerank.rephrase.cache import AnswerCache
 from rerank.rephrase.chat import ChatModel
@@ -123,6 +126,23 @@ def open_rephraser(settings: Settings, encoder: Encoder) -> Rephraser:
         cache=AnswerCache(settings.data_dir / "rewrites"),
         timeout_s=settings.llm_timeout_s,
     )
+
+
+def open_generator(settings: Settings) -> Generator:
+    """What draws when nothing matches. Light: weights are read with the first picture.
+
+    Raises what `load_generator` raises, and InvalidInputError for options that make no sense.
+    """
+    options = GeneratorOptions(
+        device=settings.device,
+        dtype=settings.generator_dtype,
+        offload=settings.generator_offload,
+        adapters=parse_adapters(settings.generator_adapters),
+        scheduler=settings.generator_scheduler,
+        steps=settings.generator_steps,
+        guidance=settings.generator_guidance,
+    )
+    return load_generator(settings.generator, options=options, threads=thread_count(settings))
 
 
 def _chat_model(settings: Settings) -> ChatModel | None:
