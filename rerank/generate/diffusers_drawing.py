@@ -34,14 +34,13 @@ def draw(opened: Opened, family: Family, plan: Plan, on_step: Callable[[Progress
 
     Raises UnavailableError where the numbers overflow; whatever `on_step` raises; torch's own errors.
     """
-    view = _view(opened.pipeline, family, plan.scheduler)
+    with _view(opened, family, plan.scheduler) as view:
 
-    def tell(_view: object, step: int, _timestep: object, tensors: dict[str, Any]) -> dict[str, Any]:
-        latents = tensors["latents"][0]
-        on_step(Progress(step + 1, view.num_timesteps, lambda: _preview(opened, plan, latents)))
-        return {}
+        def tell(_view: object, step: int, _timestep: object, tensors: dict[str, Any]) -> dict[str, Any]:
+            latents = tensors["latents"][0]
+            on_step(Progress(step + 1, view.num_timesteps, lambda: _preview(opened, plan, latents)))
+            return {}
 
-    try:
         output = view(
             prompt=plan.prompt,
             **({"negative_prompt": plan.negative_prompt} if plan.negative_prompt else {}),
@@ -53,8 +52,8 @@ def draw(opened: Opened, family: Family, plan: Plan, on_step: Callable[[Progress
             output_type="np",
             callback_on_step_end=tell,
         )
-    finally:
-        view.maybe_free_model_hooks()  # when cancelled, parts would stay on the GPU
+        notes = _notes(view, family, plan)
+        name = type(view.scheduler).__name__.removesuffix(SUFFIX)
     picture_HW3 = output.images[0]
     if not np.isfinite(picture_HW3).all():
         raise UnavailableError(
@@ -62,10 +61,7 @@ def draw(opened: Opened, family: Family, plan: Plan, on_step: Callable[[Progress
             "KALLOS_GENERATOR_DTYPE=float32 helps"
         )
     flags = output.get("nsfw_content_detected") or [False]
-    name = type(view.scheduler).__name__.removesuffix(SUFFIX)
-    return Drawn(
-        np.rint(picture_HW3 * 255).astype(np.uint8), bool(flags[0]), name, _notes(view, family, plan)
-    )
+    return Drawn(np.rint(picture_HW3 * 255).astype(np.uint8), bool(flags[0]), name, notes)
 
 
 @contextmanager
@@ -89,13 +85,23 @@ def thrifty(opened: Opened) -> Iterator[Opened]:
             place(opened.pipeline, opened.device, "none")
 
 
-def _view(pipeline: Any, family: Family, scheduler: str | None) -> Any:  # noqa: ANN401  # diffusers is untyped
-    view = copy.copy(pipeline)
-    view.scheduler = scheduler_of(pipeline, scheduler)
-    # A tokenizer keeps padding and truncation between calls, and refuses to be used by two threads at once.
-    for name in family.tokenizers:
-        setattr(view, name, copy.deepcopy(getattr(pipeline, name)))
-    return view
+@contextmanager
+def _view(opened: Opened, family: Family, scheduler: str | None) -> Iterator[Any]:
+    view = copy.copy(opened.pipeline)
+    view.scheduler = scheduler_of(opened.pipeline, scheduler)
+    # A tokenizer keeps padding and truncation between calls: two threads would read each other's. To copy one
+    # of 49,000 words takes a tenth of a second, so a copy is used again.
+    try:
+        tokenizers = opened.tokenizers.pop()
+    except IndexError:
+        tokenizers = {name: copy.deepcopy(getattr(opened.pipeline, name)) for name in family.tokenizers}
+    for name, tokenizer in tokenizers.items():
+        setattr(view, name, tokenizer)
+    try:
+        yield view
+    finally:
+        opened.tokenizers.append(tokenizers)
+        view.maybe_free_model_hooks()  # when cancelled, parts would stay on the GPU
 
 
 def _preview(opened: Opened, plan: Plan, latents: torch.Tensor) -> Pixels:

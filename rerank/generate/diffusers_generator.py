@@ -38,6 +38,7 @@ class DiffusersGenerator:
         self._name = name
         self._options = options
         self._adapters = options.adapters
+        self._applied = _identity(options.adapters)
         self._gate = Gate()
         self._opening = Lock()
         self._opened: Opened | None = None
@@ -46,8 +47,7 @@ class DiffusersGenerator:
     @property
     def model_id(self) -> str:
         """Changes with the weights and with the adapters."""
-        applied = "".join(f"+{adapter}/{identity_of([adapter.path])}" for adapter in self._adapters)
-        return f"{self._name}/{self._folder.identity}{applied}"
+        return f"{self._name}/{self._folder.identity}{self._applied}"
 
     @property
     def licence(self) -> str:
@@ -84,7 +84,7 @@ class DiffusersGenerator:
             except Exception:
                 use_adapters(opened.pipeline, self._adapters)
                 raise
-            self._adapters = tuple(adapters)
+            self._adapters, self._applied = tuple(adapters), _identity(adapters)
 
     def _open(self) -> "Opened":
         with self._opening:
@@ -113,7 +113,7 @@ class DiffusersGenerator:
         from rerank.generate.diffusers_drawing import thrifty
 
         with thrifty(opened) as lean:
-            offload = "" if lean.offload == opened.offload else f" and {lean.offload} offload"
+            offload = "" if lean.offload == opened.offload else f", with {lean.offload} offload"
             note = f"memory ran out at {plan.width} x {plan.height} px: made again, decoded in tiles{offload}"
             return self._attempt(lean, plan, on_step, note)
 
@@ -149,6 +149,10 @@ class DiffusersGenerator:
 def missing_packages() -> str:
     """Names of what is not installed; empty when all is there."""
     return " and ".join(name for name in NEEDED if importlib.util.find_spec(name) is None)
+
+
+def _identity(adapters: Sequence[Adapter]) -> str:
+    return "".join(f"+{adapter}/{identity_of([adapter.path])}" for adapter in adapters)
 
 
 def _open_pipeline(folder: PipelineFolder, options: GeneratorOptions) -> "Opened":

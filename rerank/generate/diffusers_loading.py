@@ -1,7 +1,8 @@
 """A pipeline folder → a pipeline in memory, on its device, with its adapters. Imports torch and diffusers."""
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import diffusers
@@ -26,6 +27,7 @@ class Opened:
     dtype: str
     offload: Offload
     colours: LatentColours
+    tokenizers: deque[dict[str, Any]] = field(default_factory=deque)  # by part; copies that no call uses now
 
 
 def open_pipeline(folder: PipelineFolder, options: GeneratorOptions) -> Opened:

@@ -51,6 +51,24 @@ class PipelineFolder:
         return -(-self.native_px // 4 // self.multiple_px) * self.multiple_px
 
 
+@dataclass(frozen=True, slots=True)
+class PipelineIndex:
+    family: Family
+    parts: tuple[str, ...]
+
+
+def read_index(path: Path) -> PipelineIndex:
+    """What the folder is and which parts it should have, there or not. Raises as `read_pipeline_folder`."""
+    if not (path / INDEX).is_file():
+        raise NotFoundError(f"{path}: no diffusers pipeline here, {INDEX} is missing")
+    index = _json(path / INDEX)
+    family = family_of(str(index.get("_class_name")))
+    if family is None:
+        possible = ", ".join(family.pipeline for family in FAMILIES)
+        raise InvalidInputError(f"{path}: the pipeline is {index.get('_class_name')!r}, expected {possible}")
+    return PipelineIndex(family, _parts(path, index))
+
+
 def read_pipeline_folder(path: Path) -> PipelineFolder:
     """Read what a folder says about itself.
 
@@ -59,15 +77,13 @@ def read_pipeline_folder(path: Path) -> PipelineFolder:
         InvalidInputError: It is none that Kallos runs, or its weights could run code.
         CorruptStoreError: Parts are missing or damaged.
     """
-    if not (path / INDEX).is_file():
-        raise NotFoundError(f"{path}: no diffusers pipeline here, {INDEX} is missing")
-    index = _json(path / INDEX)
-    family = family_of(str(index.get("_class_name")))
-    if family is None:
-        possible = ", ".join(family.pipeline for family in FAMILIES)
-        raise InvalidInputError(f"{path}: the pipeline is {index.get('_class_name')!r}, expected {possible}")
-    parts = _parts(path, index)
-    weights = {part: _weights(path / part) for part in parts if (path / part / CONFIG).is_file()}
+    index = read_index(path)
+    family, parts = index.family, index.parts
+    for part in parts:
+        if not (path / part).is_dir():
+            raise CorruptStoreError(f"{path}: the part {part} is missing")
+    models = [part for part in parts if (path / part / CONFIG).is_file() and not part.startswith("tokenizer")]
+    weights = {part: _weights(path / part) for part in models}
     for part in (family.denoiser, "vae"):
         if part not in weights:
             raise CorruptStoreError(f"{path}: the part {part} is missing")
@@ -91,19 +107,19 @@ def identity_of(files: list[Path]) -> str:
     return hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:8]
 
 
-def _parts(path: Path, index: dict[str, Any]) -> list[str]:
-    parts = []
-    for name, value in index.items():
-        if name.startswith("_") or not isinstance(value, list) or value[0] is None:
-            continue
-        if value[0] not in LIBRARIES:
+def _parts(path: Path, index: dict[str, Any]) -> tuple[str, ...]:
+    """Each is named with its library and its class; null stands for a part that is left out."""
+    found = {
+        name: value[0]
+        for name, value in index.items()
+        if not name.startswith("_") and isinstance(value, list) and value and value[0] is not None
+    }
+    for name, library in found.items():
+        if library not in LIBRARIES:
             raise InvalidInputError(
-                f"{path}: the part {name} wants code of {value[0]!r}: expected {' or '.join(LIBRARIES[:2])}"
+                f"{path}: the part {name} wants code of {library!r}: expected {' or '.join(LIBRARIES[:2])}"
             )
-        if not (path / name).is_dir():
-            raise CorruptStoreError(f"{path}: the part {name} is missing")
-        parts.append(name)
-    return parts
+    return tuple(found)
 
 
 def _weights(part: Path) -> list[Path]:

@@ -43,11 +43,11 @@ def plan_of(request: GenerationRequest, folder: PipelineFolder, options: Generat
 
 
 def _guidance(asked: float | None, folder: PipelineFolder, options: GeneratorOptions) -> float:
+    wanted = options.guidance if asked is None else asked
     if folder.has_guidance:
-        family = folder.family.guidance if options.guidance is None else options.guidance
-        return family if asked is None else asked
-    if asked:
-        raise InvalidInputError(f"guidance is {asked}: this model was distilled without it; leave it out")
+        return folder.family.guidance if wanted is None else wanted
+    if wanted:
+        raise InvalidInputError(f"guidance is {wanted}: this model was distilled without it; leave it out")
     return 0.0
 
 

@@ -21,6 +21,7 @@ from rerank.generate.pipeline_folder import (
     HALF,
     INDEX,
     PipelineFolder,
+    read_index,
     read_pipeline_folder,
 )
 from rerank.generate.request import Generator
@@ -31,8 +32,9 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 POSSIBLE = f"{BUILTIN}, {DIFFUSERS}/path/to/folder or {DIFFUSERS}org/name"
 Status = Literal["installed", "cached", "downloadable"]
 Fetch = Callable[[str, tuple[str, ...], tuple[str, ...]], Path]
-# Parts lie in folders; a weights file beside the index holds all of them once more, in another format.
-WANTED = (INDEX, CARD, "LICENSE*", "*/*.json", "*/*.txt", "*/*.model")
+DESCRIPTION = (INDEX, CARD, "LICENSE*")
+# Of each part. What else lies there holds the same weights once more, in another format.
+WANTED = ("*.json", "*.txt", "*.model")
 UNWANTED = ("*.non_ema.*", "*onnx*", "*flax*", "*openvino*")
 
 
@@ -106,11 +108,11 @@ def download(name: str, *, half: bool = False, fetch: Fetch = hub.fetch_files) -
         raise InvalidInputError(f"{name!r} is not downloaded: it is on this machine already")
     if not name.startswith(DIFFUSERS) or not REPOSITORY.fullmatch(repository):
         raise UnknownModelError(f"{name!r} is no generator; possible: {POSSIBLE}")
-    weights = f"*/*.{HALF}*.safetensors" if half else "*/*.safetensors"
+    index = read_index(fetch(repository, DESCRIPTION, ()))  # refused before anything large is fetched
+    wanted = (*WANTED, f"*.{HALF}*.safetensors" if half else "*.safetensors")
     unwanted = UNWANTED if half else (*UNWANTED, f"*.{HALF}*")
-    folder = fetch(repository, (*WANTED, weights), unwanted)
-    read_pipeline_folder(folder)
-    return folder
+    folder = fetch(repository, tuple(f"{part}/{name}" for part in index.parts for name in wanted), unwanted)
+    return read_pipeline_folder(folder).path
 
 
 def _is_path(rest: str) -> bool:

@@ -1,5 +1,8 @@
 """Pipelines of each family with random weights, through the code that runs published ones."""
 
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +23,12 @@ from indexer.errors import (
     UnknownModelError,
     UnsafePictureError,
 )
+from rerank.generate.diffusers_drawing import draw
 from rerank.generate.diffusers_generator import DiffusersGenerator
+from rerank.generate.diffusers_loading import open_pipeline, place
 from rerank.generate.options import Adapter, GeneratorOptions, parse_adapters
+from rerank.generate.pipeline_folder import read_pipeline_folder
+from rerank.generate.plan import plan_of
 from rerank.generate.registry import load_generator
 from rerank.generate.request import GenerationRequest, Pixels, Progress
 from tests.support.tiny_pipelines import (
@@ -113,7 +120,7 @@ def test_two_at_once_draw_what_each_draws_alone(
 ) -> None:
     """With other steps, other sizes and schedulers of one object, a shared state would mix them up."""
     generator = generators[family]
-    requests = [SMALL, replace(SMALL, steps=5, seed=8, prompt="a blue boat, " * 3)]
+    requests = [replace(SMALL, steps=3), replace(SMALL, steps=5, seed=8, prompt="a blue boat, " * 3)]
     alone = [generator.generate(request).pixels for request in requests]
     both_begun = threading.Barrier(2, timeout=60)
 
@@ -128,6 +135,51 @@ def test_two_at_once_draw_what_each_draws_alone(
         together = list(pool.map(draw, requests))
     for one, other in zip(alone, together, strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+def test_a_call_leaves_the_shared_pipeline_as_it_was(
+    generators: dict[str, DiffusersGenerator], family: str
+) -> None:
+    """What a call writes to a scheduler, a tokenizer or the pipeline, another call would read."""
+    pipeline = generators[family]._open().pipeline
+
+    def state() -> list[object]:
+        tokenizers = [
+            part.backend_tokenizer for name, part in pipeline.components.items() if "tokenizer" in name
+        ]
+        settings = [(tokenizer.padding, tokenizer.truncation) for tokenizer in tokenizers]
+        return [settings, repr(vars(pipeline.scheduler)), {k: id(v) for k, v in vars(pipeline).items()}]
+
+    before = state()
+    generators[family].generate(replace(SMALL, scheduler=None, steps=3))
+    assert state() == before
+
+
+def test_nothing_is_fetched(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    load(folders / "sd3").generate(SMALL)
+
+
+def test_a_missing_package_is_named(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(UnavailableError, match=r"need peft: pip install 'kallos\[generate\]'"):
+        load(folders / "sd15")
+
+
+def test_naming_and_listing_generators_does_not_import_torch(folders: Path) -> None:
+    code = (
+        "import sys; from rerank.generate.registry import list_generators, load_generator;"
+        f"list_generators(); load_generator('diffusers:{folders / 'sd15'}').licence;"
+        "sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode
+        == 0
+    )
 
 
 @pytest.mark.parametrize("family", BUILDERS)
@@ -263,6 +315,8 @@ def test_a_model_that_was_distilled_without_guidance_takes_none(tmp_path: Path) 
     assert made.guidance == 0
     with pytest.raises(InvalidInputError, match="distilled without"):
         generator.generate(replace(SMALL, guidance=2.0))
+    with pytest.raises(InvalidInputError, match="distilled without"):
+        load(tmp_path / "schnell", guidance=2.0).generate(SMALL)
 
 
 def test_what_the_listener_raises_ends_the_work(sd15: DiffusersGenerator) -> None:
@@ -433,3 +487,55 @@ def test_a_pipeline_of_an_unknown_family_is_refused(folders: Path, tmp_path: Pat
     rewrite_index(folder, _class_name="StableDiffusionInpaintPipeline")
     with pytest.raises(InvalidInputError, match=r"InpaintPipeline.*FluxPipeline"):
         load(folder)
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+def test_parts_that_move_draw_the_same(
+    generators: dict[str, DiffusersGenerator], folders: Path, family: str
+) -> None:
+    """From the CPU to the CPU: the hooks that move them are the same as with a GPU. So is cancelling."""
+    folder = read_pipeline_folder(folders / family)
+    opened = open_pipeline(folder, CPU)
+    place(opened.pipeline, opened.device, "model")
+    plan = plan_of(SMALL, folder, CPU)
+
+    def stop(_progress: Progress) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        draw(opened, folder.family, plan, stop)
+    for _ in range(2):
+        drawn = draw(opened, folder.family, plan, lambda _progress: None)
+        np.testing.assert_array_equal(drawn.pixels, generators[family].generate(SMALL).pixels)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("offload", ["none", "model", "sequential"])
+@pytest.mark.parametrize("family", BUILDERS)
+def test_a_gpu_draws_nearly_what_the_cpu_draws(
+    generators: dict[str, DiffusersGenerator], folders: Path, family: str, offload: str
+) -> None:
+    generator = load(folders / family, device="cuda", dtype="float32", offload=offload)
+
+    def stop(_progress: Progress) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        generator.generate(SMALL, stop)
+    made = generator.generate(SMALL)
+    assert difference(made.pixels, generators[family].generate(SMALL).pixels) < 2
+    assert (made.means.device, made.means.offload) == ("cuda", offload)
+
+
+@pytest.mark.gpu
+def test_out_of_memory_on_a_gpu_is_tried_again_with_offload(folders: Path) -> None:
+    generator = load(folders / "sd15", device="cuda")
+    with small_memory(generator, lambda vae: vae.use_tiling):
+        made = generator.generate(SMALL)
+    assert made.means.offload == "model"
+    assert made.means.notes == (
+        "memory ran out at 64 x 64 px: made again, decoded in tiles, with model offload",
+    )
+    again = generator.generate(SMALL)
+    assert (again.means.offload, again.means.notes) == ("none", ())
+    assert next(generator._open().pipeline.unet.parameters()).device.type == "cuda"

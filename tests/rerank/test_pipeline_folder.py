@@ -5,10 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils._paths import filter_repo_objects
 
 from indexer.errors import CorruptStoreError, InvalidInputError, NotFoundError, UnknownModelError
 from rerank.generate.families import FAMILIES, KNOWN_GENERATORS
-from rerank.generate.pipeline_folder import UNKNOWN_LICENCE, PipelineFolder, read_pipeline_folder
+from rerank.generate.pipeline_folder import UNKNOWN_LICENCE, read_pipeline_folder
 from rerank.generate.registry import download, list_generators, load_generator
 from tests.support.tiny_clip import put_in_cache
 from tests.support.tiny_pipelines import BUILDERS, rewrite_index, tiny_safety_checker, write_pipeline
@@ -186,17 +187,22 @@ class Hub:
 
     def fetch(self, repository: str, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> Path:
         self.asked.append((repository, wanted, unwanted))
-        return put_in_cache(self._cache, repository, self._folder)
+        if len(self.asked) == 1:
+            self.snapshot = put_in_cache(self._cache, repository, self._folder)
+        return self.snapshot
+
+    def taken(self, offered: list[str]) -> list[str]:
+        """Which of the files the hub's own filter lets through."""
+        return [
+            name
+            for _, wanted, unwanted in self.asked
+            for name in filter_repo_objects(
+                offered, allow_patterns=list(wanted), ignore_patterns=list(unwanted)
+            )
+        ]
 
 
-def test_a_download_takes_safetensors_of_parts_only(folder: Path, tmp_path: Path) -> None:
-    from huggingface_hub.utils._paths import filter_repo_objects
-
-    place = Hub(folder, tmp_path / "cache")
-    fetched = download(f"diffusers:{HOME}", fetch=place.fetch)
-    assert isinstance(read_pipeline_folder(fetched), PipelineFolder)
-    ((repository, wanted, unwanted),) = place.asked
-    assert repository == HOME
+def test_a_download_takes_safetensors_of_the_parts_only(folder: Path, tmp_path: Path) -> None:
     offered = [
         "model_index.json",
         "README.md",
@@ -206,26 +212,30 @@ def test_a_download_takes_safetensors_of_parts_only(folder: Path, tmp_path: Path
         "unet/diffusion_pytorch_model.safetensors",
         "unet/diffusion_pytorch_model.fp16.safetensors",
         "unet/diffusion_pytorch_model.non_ema.safetensors",
+        "text_encoders/clip_g.safetensors",
         "tokenizer/merges.txt",
-        "tokenizer_3/spiece.model",
-        "vae_decoder/model.onnx",
+        "tokenizer/spiece.model",
+        "vae/model.onnx",
     ]
-    taken = list(filter_repo_objects(offered, allow_patterns=list(wanted), ignore_patterns=list(unwanted)))
-    assert taken == [
-        "model_index.json",
-        "README.md",
-        "unet/config.json",
-        "unet/diffusion_pytorch_model.safetensors",
-        "tokenizer/merges.txt",
-        "tokenizer_3/spiece.model",
-    ]
-    half = Hub(folder, tmp_path / "other")
+    whole, half = Hub(folder, tmp_path / "whole"), Hub(folder, tmp_path / "half")
+    assert download(f"diffusers:{HOME}", fetch=whole.fetch) == whole.snapshot
+    assert {repository for repository, _, _ in whole.asked} == {HOME}
+    rest = ["unet/config.json", "tokenizer/merges.txt", "tokenizer/spiece.model"]
+    plain = "unet/diffusion_pytorch_model.safetensors"
+    assert set(whole.taken(offered)) == {"model_index.json", "README.md", plain, *rest}
     download(f"diffusers:{HOME}", half=True, fetch=half.fetch)
-    ((_, wanted, unwanted),) = half.asked
-    taken = list(filter_repo_objects(offered, allow_patterns=list(wanted), ignore_patterns=list(unwanted)))
-    assert [name for name in taken if name.endswith("safetensors")] == [
-        "unet/diffusion_pytorch_model.fp16.safetensors"
-    ]
+    smaller = "unet/diffusion_pytorch_model.fp16.safetensors"
+    assert set(half.taken(offered)) == {"model_index.json", "README.md", smaller, *rest}
+
+
+def test_another_kind_of_pipeline_is_refused_before_its_weights_are_fetched(
+    folder: Path, tmp_path: Path
+) -> None:
+    rewrite_index(folder, _class_name="WanPipeline")
+    place = Hub(folder, tmp_path / "cache")
+    with pytest.raises(InvalidInputError, match="WanPipeline"):
+        download(f"diffusers:{HOME}", fetch=place.fetch)
+    assert place.taken(["unet/x.safetensors", "vae/x.safetensors"]) == []
 
 
 def test_only_published_pipelines_are_downloaded(folder: Path) -> None:
