@@ -67,6 +67,12 @@ class UnreadableImageError(InvalidInputError):
         self.reason = reason
 
 
+class UnsafePictureError(InvalidInputError):
+    """A generator's own safety checker objects to the picture that it drew."""
+
+    code = "unsafe_picture"
+
+
 class NotFoundError(KallosError):
     code = "not_found"
 

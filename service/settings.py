@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue, PositiveFloat, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from rerank.generate.options import Dtype, Offload
 from rerank.rephrase.endpoint import DEFAULT_OPTIONS, AnswerFormat
 
 
@@ -47,6 +48,14 @@ class Settings(BaseSettings):
     llm_options: dict[str, JsonValue] = Field(
         default_factory=lambda: dict(DEFAULT_OPTIONS)
     )  # of each request
+
+    generator: str = "builtin"  # as in `kallos generators`; the following are for diffusers: ones
+    generator_dtype: Dtype = "auto"
+    generator_offload: Offload = "none"
+    generator_adapters: str = ""  # LoRA files, FILE=WEIGHT:FILE=WEIGHT
+    generator_scheduler: str | None = None  # None, here and below: the model's own
+    generator_steps: int | None = None
+    generator_guidance: float | None = None
 
     @field_validator("sources", mode="before")
     @classmethod

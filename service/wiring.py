@@ -20,7 +20,8 @@ from indexer.recall_log import RecallLog
 from indexer.thumbnails import ThumbnailStore
 from rerank.defaults import ensure_default_axes
 from rerank.engine import Engine
-from rerank.generate.builtin import BuiltinGenerator
+from rerank.generate.options import GeneratorOptions, parse_adapters
+from rerank.generate.registry import load_generator
 from rerank.generate.request import Generator
 from rerank.generate.safety import Blocklist, Classifier
 from rerank.match_cache import MatchCache
@@ -137,7 +138,7 @@ def open_services(
         thumbnails=ThumbnailStore(settings.data_dir),
         originals=originals,
         studio=Studio(
-            generator or BuiltinGenerator(threads=thread_count(settings)),
+            generator or open_generator(settings),
             GenerationStore(collection.database, settings.collection),
             originals,
             blocklist=_blocklist(settings),
@@ -162,6 +163,23 @@ def open_rephraser(settings: Settings, encoder: Encoder) -> Rephraser:
         cache=AnswerCache(settings.data_dir / "rewrites"),
         timeout_s=settings.llm_timeout_s,
     )
+
+
+def open_generator(settings: Settings) -> Generator:
+    """What draws when nothing matches. Light: weights are read with the first picture.
+
+    Raises what `load_generator` raises, and InvalidInputError for options that make no sense.
+    """
+    options = GeneratorOptions(
+        device=settings.device,
+        dtype=settings.generator_dtype,
+        offload=settings.generator_offload,
+        adapters=parse_adapters(settings.generator_adapters),
+        scheduler=settings.generator_scheduler,
+        steps=settings.generator_steps,
+        guidance=settings.generator_guidance,
+    )
+    return load_generator(settings.generator, options=options, threads=thread_count(settings))
 
 
 def _chat_model(settings: Settings) -> ChatModel | None:

@@ -1,4 +1,4 @@
-"""Files of published models: found in the local Hugging Face cache, fetched only by `fetch`.
+"""Files of published models: found in the local Hugging Face cache, fetched by `fetch` and `fetch_files`.
 
 Every other function here reads the disk alone and never opens a connection.
 """
@@ -85,11 +85,18 @@ def find_repository(repository: str, cache: Path | None = None) -> CachedReposit
 
 def iter_cached(cache: Path | None = None) -> Iterator[CachedRepository]:
     """Yield every cached open_clip repository, by name."""
-    for folder in sorted((cache or cache_root()).glob("models--*")):
-        repository = folder.name.removeprefix("models--").replace("--", "/")
-        found = find_repository(repository, cache) if repository.count("/") == 1 else None
+    for repository in iter_repositories(cache):
+        found = find_repository(repository, cache)
         if found is not None:
             yield found
+
+
+def iter_repositories(cache: Path | None = None) -> Iterator[str]:
+    """Yield `org/name` of everything in the cache, by name."""
+    for folder in sorted((cache or cache_root()).glob("models--*")):
+        repository = folder.name.removeprefix("models--").replace("--", "/")
+        if repository.count("/") == 1:
+            yield repository
 
 
 def embedding_dim(folder: Path) -> int | None:
@@ -117,3 +124,18 @@ def fetch(repository: str, filename: str) -> Path | None:
         return None
     except (OSError, ValueError) as error:  # HTTP and connection errors of the hub's client are OSErrors
         raise UnavailableError(f"cannot fetch {filename} of {repository}: {error}") from error
+
+
+def fetch_files(repository: str, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> Path:
+    """Download the files whose names fit into the cache, or find them there; return their folder.
+
+    Raises UnavailableError when the hub cannot be reached or refuses.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(repository, allow_patterns=list(wanted), ignore_patterns=list(unwanted))
+        )
+    except (OSError, ValueError) as error:  # HTTP and connection errors of the hub's client are OSErrors
+        raise UnavailableError(f"cannot fetch {repository}: {error}") from error

@@ -22,11 +22,12 @@ from numpy import ndarray
 from indexer.encoders.builtin import FOLDER as SENTENCE_FOLDER
 from indexer.encoders.builtin import SentenceModel
 from indexer.encoders.onnx import Session
+from indexer.errors import InvalidInputError
 from rerank.generate.conditioning import Conditioning, condition
 from rerank.generate.flow import euler, noise, preconditioning, times
 from rerank.generate.folder import GeneratorFolder, read_folder
 from rerank.generate.latents import to_bytes
-from rerank.generate.request import Generated, GenerationRequest, Pixels, Progress
+from rerank.generate.request import Generated, GenerationRequest, Means, Pixels, Progress
 
 FOLDER = Path(__file__).with_name("builtin_data")
 LICENCE = "Apache-2.0"
@@ -53,6 +54,7 @@ class BuiltinGenerator:
     ) -> Generated:
         with self._opening:
             session, parts = self._session, self._parts
+        _refuse_other_forms(request, parts.side_px)
         steps = parts.steps if request.steps is None else request.steps
         guidance = parts.guidance if request.guidance is None else request.guidance
         known = condition(self._sentences, [request.negative_prompt, request.prompt], parts.tokens)
@@ -65,7 +67,9 @@ class BuiltinGenerator:
             on_step(Progress(done, steps, lambda: _pixels(parts, clean)))
 
         latent = euler(noise(request.seed, parts.latent_KHW), times(steps), denoise, tell)
-        return Generated(_pixels(parts, latent), parts.name, request.seed, steps, guidance)
+        return Generated(
+            _pixels(parts, latent), parts.name, request.seed, steps, guidance, Means(scheduler="Euler")
+        )
 
     @cached_property
     def _parts(self) -> GeneratorFolder:
@@ -74,6 +78,16 @@ class BuiltinGenerator:
     @cached_property
     def _session(self) -> Session:
         return Session(self._parts.graph, self._threads)
+
+
+def _refuse_other_forms(request: GenerationRequest, side_px: int) -> None:
+    for name, value in (("width", request.width), ("height", request.height)):
+        if value not in (None, side_px):
+            raise InvalidInputError(
+                f"{name} is {value}: the builtin generator draws {side_px} x {side_px} pixels"
+            )
+    if request.scheduler is not None:
+        raise InvalidInputError(f"scheduler is {request.scheduler!r}: the builtin generator has only its own")
 
 
 def _clean(

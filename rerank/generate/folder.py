@@ -38,6 +38,10 @@ class GeneratorFolder:
     steps: int
     guidance: float
 
+    @property
+    def side_px(self) -> int:
+        return self.latent_KHW[1] * self.codec.patch_px
+
 
 def read_folder(folder: Path) -> GeneratorFolder:
     """Raises UnavailableError: it is not there; CorruptStoreError: it is not one that `save_folder` wrote."""

@@ -19,7 +19,10 @@ Pixels = UInt8[ndarray, "h w 3"]
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """`steps` and `guidance`: None is the generator's own default. The same request makes the same picture.
+    """What None leaves open is the generator's own. The same request makes the same picture.
+
+    `scheduler` is one that the model is compatible with, by its name in diffusers. `guidance` is the
+    generator's own scale: see docs/generators.md.
 
     Raises InvalidInputError: a value that no generator could work with.
     """
@@ -29,6 +32,9 @@ class GenerationRequest:
     steps: int | None = None
     guidance: float | None = None
     negative_prompt: str = ""
+    width: int | None = None
+    height: int | None = None
+    scheduler: str | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt.strip():
@@ -42,28 +48,55 @@ class GenerationRequest:
                 raise InvalidInputError("the prompt holds a NUL character: expected text")
         if not 0 <= self.seed <= MOST_SEED:
             raise InvalidInputError(f"seed is {self.seed}: expected 0 to {MOST_SEED}")
-        if self.steps is not None and not 1 <= self.steps <= MOST_STEPS:
-            raise InvalidInputError(f"steps is {self.steps}: expected 1 to {MOST_STEPS}")
-        if self.guidance is not None and not 0 <= self.guidance <= MOST_GUIDANCE:
-            raise InvalidInputError(f"guidance is {self.guidance}: expected 0 to {MOST_GUIDANCE:g}")
+        check_steps(self.steps)
+        check_guidance(self.guidance)
+
+
+def check_steps(steps: int | None) -> None:
+    if steps is not None and not 1 <= steps <= MOST_STEPS:
+        raise InvalidInputError(f"steps is {steps}: expected 1 to {MOST_STEPS}")
+
+
+def check_guidance(guidance: float | None) -> None:
+    if guidance is not None and not 0 <= guidance <= MOST_GUIDANCE:
+        raise InvalidInputError(f"guidance is {guidance}: expected 0 to {MOST_GUIDANCE:g}")
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
+    """`done` may start over once, when memory ran out and the picture is made in a thriftier way."""
+
     done: int
     total: int
     preview: Callable[[], Pixels]  # what the picture looks like so far; computed only when called
 
 
 @dataclass(frozen=True, slots=True)
+class Means:
+    """What a picture was made with. `notes` say in words what differs from what was asked, and why.
+
+    `safety_checked`: the model has a checker, and it did not object. False means that nothing was checked.
+    """
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    offload: str = "none"
+    scheduler: str = ""
+    adapters: tuple[str, ...] = ()
+    safety_checked: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Generated:
-    """`pixels` at the generator's own size; whoever shows it larger says so."""
+    """`pixels` as the generator drew them; whoever shows them larger says so."""
 
     pixels: Pixels
     model_id: str
     seed: int
     steps: int
     guidance: float
+    means: Means = Means()
 
 
 class Generator(Protocol):
@@ -76,4 +109,10 @@ class Generator(Protocol):
     def licence(self) -> str: ...
 
     def generate(self, request: GenerationRequest, on_step: Callable[[Progress], None] = ...) -> Generated:
-        """`on_step` is called after each step; what it raises ends the work and is passed on, to cancel."""
+        """`on_step` is called after each step; what it raises ends the work and is passed on, to cancel.
+
+        Raises:
+            InvalidInputError: What is asked for is not possible with this model.
+            UnsafePictureError: The model's own checker objects to what was drawn.
+            UnavailableError: Something is not installed, or there is not enough memory.
+        """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from indexer.errors import InvalidInputError, KallosError
-from service.cli import axes, bench
+from service.cli import axes, bench, generators
 from service.cli.care import backup, compact, delete, models_app, restore, stats, verify
 from service.cli.generate import generate
 from service.cli.index import index
@@ -25,6 +25,7 @@ for command in (index, search, rank, generate, serve, demo, verify, stats, compa
     app.command()(command)
 app.add_typer(axes.app, name="axes")
 app.add_typer(models_app, name="models")
+app.add_typer(generators.app, name="generators")
 app.add_typer(bench.app, name="bench")
 
 

@@ -11,6 +11,7 @@ from indexer.generations import Generation, GenerationStore
 from indexer.images import sha256_of
 from indexer.originals import OriginalStore
 from indexer.provenance import Origin, to_signed_png
+from indexer.types import JSONValue
 from rerank.generate.request import Generated, Generator, Pixels, Progress
 from rerank.generate.safety import Blocklist, Classifier
 from service.generation.wish import Wish
@@ -99,8 +100,8 @@ class Studio:
                     negative_prompt=wish.negative_prompt,
                     seed=made.seed,
                     model=made.model_id,
-                    adapter=None,
-                    params={"steps": made.steps, "guidance": made.guidance},
+                    adapter=", ".join(made.means.adapters) or None,
+                    params=_params(made),
                     width=width,
                     height=height,
                     native_width=native_width,
@@ -112,6 +113,20 @@ class Studio:
                     seconds=round(seconds, 3),
                 )
             )
+
+
+def _params(made: Generated) -> dict[str, JSONValue]:
+    means = made.means
+    return {
+        "steps": made.steps,
+        "guidance": made.guidance,
+        "scheduler": means.scheduler,
+        "device": means.device,
+        "dtype": means.dtype,
+        "offload": means.offload,
+        "safety_checked": means.safety_checked,
+        "notes": list(means.notes),
+    }
 
 
 def _fitted_size(width: int, height: int, wish: Wish) -> tuple[int, int]:
