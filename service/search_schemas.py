@@ -13,7 +13,7 @@ from indexer.errors import InvalidInputError, InvalidQueryError
 from indexer.filters import field_name, parse_filter
 from indexer.types import ImageId
 from rerank.diversity import COPY_BITS, COPY_COSINE
-from rerank.match import Basis, Match
+from rerank.match import DEFAULT_THRESHOLD, Basis, Match
 from rerank.rephrase.types import Mode, Outcome, Rewrite, Variant
 from rerank.types import (
     Answer,
@@ -29,6 +29,8 @@ from rerank.types import (
     TextPart,
     VectorPart,
 )
+from service.generate_schemas import GenerationBody
+from service.generation.on_miss import Miss
 from service.schemas import AnyImageId, Body, FieldName, Limit, Name, Number, from_base64, metadata_of
 
 LONGEST_VECTOR = 16_384  # numbers
@@ -111,7 +113,8 @@ class SearchRequest(Body):
     tenth. `rephrase` has a language model say the query in more words, and searches for both. `rerank`,
     `deduplicate` and `diversify` work on the best `pool` hits as a set. `min_score` leaves out hits below
     it, `group_by` keeps the best hit of each value of a field, and `facets` counts the values of fields
-    over everything that passes the filter, whatever the query.
+    over everything that passes the filter, whatever the query. `generate_if_no_match` has a picture made
+    when the probability of a match is below `match_threshold`.
     """
 
     model_config = ConfigDict(
@@ -137,6 +140,8 @@ class SearchRequest(Body):
     diversify: DiversifyBody | None = None
     pool: Annotated[int, Field(ge=10, le=500)] = 100
     facets: Annotated[list[FieldName], Field(default_factory=list, max_length=16)]
+    generate_if_no_match: bool = False
+    match_threshold: Annotated[float, Field(ge=0, le=1)] = DEFAULT_THRESHOLD
     limit: Limit = 10
     cursor: Annotated[str, Field(max_length=20_000)] | None = None
 
@@ -280,10 +285,31 @@ class MatchBody(BaseModel):
         return cls(held=match.held, basis=match.basis, reason=None)
 
 
+class JobRef(BaseModel):
+    id: str
+
+
+class MissBody(BaseModel):
+    """What is made because nothing fits. `kept`: `generation` was made before. `running`, `started`: a job
+    makes it. `refused`: nothing is made; `code` and `reason` say why.
+    """
+
+    outcome: Literal["kept", "running", "started", "refused"]
+    generation: GenerationBody | None
+    code: str | None
+    reason: str | None
+
+    @classmethod
+    def of(cls, miss: Miss) -> Self:
+        made = None if miss.generation is None else GenerationBody.of(miss.generation)
+        return cls(outcome=miss.outcome, generation=made, code=miss.code, reason=miss.reason)
+
+
 class SearchAnswer(BaseModel):
     """Hits, best first, and how they were found.
 
     `rewritten`: the order rests on a rephrased query too. `rewrite` says on the first page what became of it.
+    `miss` and `job`: what is made because nothing fits, where that was asked for.
     """
 
     hits: list[HitBody]
@@ -297,11 +323,13 @@ class SearchAnswer(BaseModel):
     rewrite: RewriteBody | None
     vendi: float | None
     facets: dict[str, list[CountBody]]
+    miss: MissBody | None
+    job: JobRef | None
     warnings: list[str]
     timings_ms: dict[str, float]
 
     @classmethod
-    def of(cls, answer: Answer) -> Self:
+    def of(cls, answer: Answer, miss: Miss | None = None) -> Self:
         return cls(
             hits=[HitBody.of(hit) for hit in answer.hits],
             cursor=answer.cursor,
@@ -317,6 +345,8 @@ class SearchAnswer(BaseModel):
                 name: [CountBody(value=one.value, count=one.count) for one in counts]
                 for name, counts in answer.facets.items()
             },
+            miss=None if miss is None else MissBody.of(miss),
+            job=None if miss is None or miss.job is None else JobRef(id=miss.job.id),
             warnings=list(answer.warnings),
             timings_ms={stage: round(ms, 3) for stage, ms in answer.timings_ms.items()},
         )

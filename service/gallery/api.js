@@ -17,6 +17,9 @@ async function call(method, path, body, signal) {
 export const listAxes = async () => (await call("GET", "/axes")).axes;
 export const createAxis = (body) => call("POST", "/axes", body);
 export const distribution = (axis, bars) => call("GET", `/axes/${encodeURIComponent(axis)}/distribution?bars=${bars}`);
+export const generation = (id) => call("GET", `/generations/${id}`);
+export const promote = (id) => call("POST", `/generations/${id}/promote`);
+export const jobEvents = (id) => new EventSource(`/jobs/${id}/events`);
 export const search = (body, signal) => call("POST", "/search", body, signal);
 export const rank = (axis, body, signal) => call("POST", `/rank?axis=${encodeURIComponent(axis)}`, body, signal);
 export const contentUrl = (id, width) => `/images/${id}/content${width ? `?width=${width}` : ""}`;

@@ -3,6 +3,7 @@
 import { base64Of, listAxes, Problem, rank, search } from "/gallery/api.js";
 import { at, button, element, title } from "/gallery/dom.js";
 import { hitCard, showViewer } from "/gallery/hits.js";
+import { Making } from "/gallery/made.js";
 import { Plane } from "/gallery/plane.js";
 import { example, fromAddress, isTasteless, request, state, toAddress, UNLIKE } from "/gallery/state.js";
 import { tasteControl } from "/gallery/taste.js";
@@ -71,6 +72,7 @@ function show(answer) {
   at("#grid").append(...answer.hits.map(card));
   if (!hits.length) at("#grid").append(emptyMessage(answer.index.images));
   plane.show(hits).catch(fail);
+  making.show(answer);
   const order = answer.candidates.mode === "exact" ? "every picture scored" : `best ${answer.candidates.n} candidates`;
   at("#status").className = "";
   at("#status").textContent =
@@ -164,6 +166,7 @@ const teaching = new Teaching(async (axis) => {
   drawTaste();
   refresh();
 });
+const making = new Making(at("#made"), refresh);
 const plane = new Plane(at("#plane"), open);
 
 function drawView() {

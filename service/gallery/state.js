@@ -13,6 +13,7 @@ export const WISHES = {
   unique: { deduplicate: true },
   diverse: { diversify: { method: "mmr" } },
   rephrase: { rephrase: "auto" },
+  make: { generate_if_no_match: true },
 };
 
 export const example = (id, weight) => ({ id, weight, url: contentUrl(id, 160) });

@@ -9,6 +9,9 @@ from indexer.errors import InvalidInputError, KallosError, LimitError
 from indexer.generations import Generation, GenerationStore
 from indexer.images import sha256_of
 from rerank.generate.safety import normalised
+from rerank.match import Match
+from rerank.query import rephrasable
+from rerank.types import Answer, SearchQuery
 from service.generation.orders import Orders
 from service.generation.wish import Wish
 from service.jobs import Job, JobRunner
@@ -40,6 +43,17 @@ class GenerateOnMiss:
         self._store = store
         self._pause_s = pause_s
         self._asking = Lock()  # two equal searches at once: the second finds the first one's job
+
+    def after(self, query: SearchQuery, answer: Answer, *, threshold: float, client: str) -> Miss | None:
+        """What is made where `answer` holds nothing that fits; None where it does, or where nobody knows.
+
+        Nothing fits when there is no hit, or when the probability of a match is below `threshold`.
+        """
+        text = rephrasable(query.parts)
+        unlikely = isinstance(answer.match, Match) and answer.match.probability < threshold
+        if text is None or query.cursor is not None or (answer.hits and not unlikely):
+            return None
+        return self.ask(text.text, client=client)
 
     def ask(self, text: str, *, client: str) -> Miss:
         """Never raises because of what `text` is, or of a limit: the search itself has its answer."""

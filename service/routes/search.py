@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from service.deps import Queued, ServicesDep
+from service.deps import ClientDep, OnMissDep, Queued, ServicesDep
 from service.search_schemas import RankRequest, SearchAnswer, SearchRequest
 
 router = APIRouter(tags=["search"], dependencies=[Queued])
@@ -12,14 +12,27 @@ router = APIRouter(tags=["search"], dependencies=[Queued])
 
 # Plain `def`s: the encoder and the index block, so FastAPI runs these in its thread pool.
 @router.post("/search", response_model=SearchAnswer)
-def search(request: SearchRequest, services: ServicesDep) -> Response:
+def search(request: SearchRequest, services: ServicesDep, on_miss: OnMissDep, client: ClientDep) -> Response:
     """The best pictures for a query and axis weights together, best first.
 
     A weight of 1 on an axis trades one standard deviation of the axis for one of the query's similarity, over
     this collection. `contributions` say how much each term gave each hit. Pictures named by `id` in the query
     are left out of the hits.
     """
-    return SearchAnswer.of(services.engine.search(request.to_query())).to_response()
+    query = request.to_query()
+    answer = services.engine.search(query)
+    miss = None
+    if request.generate_if_no_match:
+        miss = on_miss.after(query, answer, threshold=request.match_threshold, client=client)
+    return SearchAnswer.of(answer, miss).to_response()
+
+
+@router.post("/search/generate-if-no-match", response_model=SearchAnswer)
+def search_or_generate(
+    request: SearchRequest, services: ServicesDep, on_miss: OnMissDep, client: ClientDep
+) -> Response:
+    """/search with `generate_if_no_match`: when nothing fits, the answer holds the nearest hits and a job."""
+    return search(request.model_copy(update={"generate_if_no_match": True}), services, on_miss, client)
 
 
 @router.post("/rank", response_model=SearchAnswer)

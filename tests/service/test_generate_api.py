@@ -321,3 +321,29 @@ def test_refusals_have_codes_of_their_own(tmp_path: Path) -> None:
         assert "too red" in job["error"]
         assert len(client.get("/generations").json()["generations"]) == 1
     assert verify(tmp_path / "data", full=True).problems == []
+
+
+def test_a_search_that_finds_nothing_is_answered_by_a_picture(client: httpx.Client) -> None:
+    nothing = {"query": "a purple hat", "filter": {"match": {"camera": "none such"}}}
+    plain = client.post("/search", json=nothing).json()
+    assert (plain["hits"], plain["miss"], plain["job"]) == ([], None, None)
+    first = client.post("/search/generate-if-no-match", json=nothing).json()
+    assert first["miss"]["outcome"] == "started"
+    ended(client, first["job"])
+    again = client.post("/search", json=nothing | {"generate_if_no_match": True, "query": "A  purple hat"})
+    kept = again.json()["miss"]
+    assert (kept["outcome"], kept["generation"]["prompt"]) == ("kept", "a purple hat")
+    assert again.json()["job"] == first["job"]
+    generated = {"query": "a purple hat", "filter": {"match": {"generated": True}}, "limit": 100}
+    before = client.post("/search", json=generated).json()["hits"]
+    promoted = client.post(f"/generations/{kept['generation']['id']}/promote").json()
+    after = client.post("/search", json=generated).json()["hits"]
+    assert {hit["id"] for hit in after} - {hit["id"] for hit in before} == {promoted["id"]}
+
+
+def test_a_search_that_finds_something_makes_nothing(client: httpx.Client) -> None:
+    found = client.post("/search/generate-if-no-match", json={"query": "a red card"}).json()
+    assert found["hits"]
+    assert (found["miss"], found["job"]) == (None, None)
+    by_picture = {"query": [{"id": found["hits"][0]["id"]}], "filter": {"match": {"camera": "none"}}}
+    assert client.post("/search/generate-if-no-match", json=by_picture).json()["miss"] is None

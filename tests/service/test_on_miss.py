@@ -9,7 +9,10 @@ import pytest
 from indexer.collection import Collection
 from indexer.generations import GenerationStore
 from indexer.originals import OriginalStore
+from indexer.types import ImageId
 from rerank.generate.safety import Blocklist
+from rerank.match import Match
+from rerank.types import Answer, Hit, IdPart, Part, SearchQuery, TextPart
 from service.generation.on_miss import GenerateOnMiss, Miss
 from service.generation.orders import Orders
 from service.generation.studio import Studio
@@ -18,6 +21,7 @@ from service.job_rules import Rules
 from service.jobs import Job, JobRunner
 from tests.service.test_collection_api import until
 from tests.support.painter import Painter
+from tests.support.pictures import new_image, unit_vectors
 
 PAUSE_S = 600.0
 
@@ -139,3 +143,24 @@ def test_words_that_cannot_be_made_are_refused_not_raised(setting: Setting, text
     miss = setting.ask(text)
     assert (miss.outcome, miss.code, miss.job) == ("refused", code, None)
     assert setting.painter.asked == []
+
+
+@pytest.mark.parametrize(
+    ("match", "has_hits", "parts", "asked"),
+    [
+        (Match(0.05, 0.6, "captions"), True, (TextPart("a purple cow"),), True),
+        (Match(0.2, 0.6, "captions"), True, (TextPart("a purple cow"),), False),
+        ("it is being learned", True, (TextPart("a purple cow"),), False),
+        ("fewer than 10 pictures may come", False, (TextPart("a purple cow"),), True),
+        (Match(0.05, 0.6, "captions"), True, (TextPart("a cow"), TextPart("a hat")), False),
+        (Match(0.05, 0.6, "captions"), True, (IdPart(ImageId(1)),), False),
+    ],
+)
+def test_only_words_that_nothing_fits_are_made(
+    setting: Setting, match: Match | str, has_hits: bool, parts: tuple[Part, ...], asked: bool
+) -> None:
+    (image_id,) = setting.collection.add([new_image("a")], unit_vectors(1, 8))
+    hit = Hit(setting.collection.view().row(image_id), 0.5, {"query": 0.5})
+    answer = Answer([hit] if has_hits else [], None, "exact", 1, 1, 1, "m", {}, match=match)
+    miss = setting.on_miss.after(SearchQuery(parts), answer, threshold=0.1, client="ann")
+    assert (miss is not None) == asked
