@@ -26,6 +26,7 @@ LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 WEIGHTS = re.compile(r"[^.]+(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.safetensors")
 HALF = "fp16"  # the one variant in use: the same weights at half the size
+UNREADABLE_LICENCE = f"unknown: the head of {CARD} cannot be read"
 UNKNOWN_LICENCE = "unknown: see where the weights come from"
 
 
@@ -163,10 +164,10 @@ def _licence(card: Path) -> str:
 
     try:
         known = metadata_load(card) or {}
-    except (OSError, ValueError):
+    except FileNotFoundError:
         known = {}
-    except Exception as error:  # the YAML reader has its own tree of errors
-        raise CorruptStoreError(f"{card}: its head cannot be read: {error}") from error
+    except Exception:  # the YAML reader has its own tree of errors; a model works without its card
+        return UNREADABLE_LICENCE
     return ", ".join(_stated(known)) or UNKNOWN_LICENCE
 
 

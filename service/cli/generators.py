@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from rerank.generate.registry import download, list_generators
@@ -32,7 +33,9 @@ def generators_list(as_json: Json = False) -> None:
         table.add_column(heading, overflow="fold")
     for info in found:
         size = "" if info.size_mb is None else str(info.size_mb)
-        table.add_row(info.name, info.status, info.family, size, info.licence, info.note)
+        # Licences have brackets in their names, which a table would read as colours.
+        cells = (info.name, info.status, info.family, size, info.licence, info.note)
+        table.add_row(*map(escape, cells))
     OUT.print(table)
 
 

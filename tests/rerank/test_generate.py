@@ -100,6 +100,20 @@ def test_requests_that_make_no_sense_are_refused(wrong: dict[str, object], word:
         GenerationRequest(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("other", [{"width": 512}, {"height": 100_000}, {"scheduler": "DDIM"}])
+def test_other_sizes_and_schedulers_are_refused(
+    generator: BuiltinGenerator, other: dict[str, object]
+) -> None:
+    with pytest.raises(InvalidInputError, match="builtin generator"):
+        generator.generate(GenerationRequest("cat", steps=1, **other))  # type: ignore[arg-type]
+
+
+def test_the_own_size_may_be_named(generator: BuiltinGenerator) -> None:
+    made = generator.generate(GenerationRequest("cat", steps=1, width=64, height=64))
+    assert made.pixels.shape == (64, 64, 3)
+    assert made.means.scheduler == "Euler"
+
+
 def test_the_same_request_makes_the_same_picture(generator: BuiltinGenerator) -> None:
     request = GenerationRequest("a cat", seed=5, steps=4)
     with ThreadPoolExecutor(3) as pool:

@@ -26,7 +26,9 @@ def test_the_list_has_the_builtin_generator_and_published_ones(capsys: pytest.Ca
 
 def test_the_list_is_a_table_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generators"]) == 0
-    assert "Open RAIL" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Open RAIL" in printed
+    assert "[dev]" in printed  # of FLUX.1: a name, not a style
 
 
 def test_what_is_here_is_not_downloaded(capsys: pytest.CaptureFixture[str]) -> None:

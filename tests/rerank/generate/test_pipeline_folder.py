@@ -9,7 +9,7 @@ from huggingface_hub.utils._paths import filter_repo_objects
 
 from indexer.errors import CorruptStoreError, InvalidInputError, NotFoundError, UnknownModelError
 from rerank.generate.families import FAMILIES, KNOWN_GENERATORS
-from rerank.generate.pipeline_folder import UNKNOWN_LICENCE, read_pipeline_folder
+from rerank.generate.pipeline_folder import UNKNOWN_LICENCE, UNREADABLE_LICENCE, read_pipeline_folder
 from rerank.generate.registry import download, list_generators, load_generator
 from tests.support.tiny_clip import put_in_cache
 from tests.support.tiny_pipelines import BUILDERS, rewrite_index, tiny_safety_checker, write_pipeline
@@ -64,6 +64,7 @@ def test_what_the_folder_holds_is_read(folder: Path) -> None:
             "own-1, https://x.test/l",
         ),
         ("# no head\n", UNKNOWN_LICENCE),
+        ("---\nlicense: [\n---\n", UNREADABLE_LICENCE),
     ],
 )
 def test_the_licence_is_what_the_card_says(folder: Path, head: str, licence: str) -> None:
