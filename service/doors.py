@@ -1,8 +1,7 @@
-"""What routes of other programs' shapes share: they wait for their job, and say errors in their own way."""
+"""What routes of other programs' shapes share: they wait for their job, and answer what it made."""
 
 import asyncio
 import time
-from collections.abc import Callable
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
@@ -23,26 +22,10 @@ from service.generation.wish import Wish
 from service.jobs import FINAL, Job, JobRunner
 
 POLL_S = 0.1  # between two looks at a job: one costs a lookup in the database
-REFUSALS = ("prompt_refused", "picture_refused")
+# What a failed job's code, or the state of a cancelled one, is as an error.
 FAILURES: dict[str, type[KallosError]] = {
-    kind.code: kind for kind in (InvalidInputError, PictureRefusedError, OutOfMemoryError, ConflictError)
-}
-
-ErrorShape = Callable[[int, str, str], tuple[int, dict[str, object]]]
-
-
-def openai_error(status: int, code: str, detail: str) -> tuple[int, dict[str, object]]:
-    """As OpenAI's interface says it: 400 for every wrong request."""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    kind = "rate_limit_error" if status == 429 else kind
-    code = "content_policy_violation" if code in REFUSALS else code
-    error = {"message": detail, "type": kind, "param": None, "code": code}
-    return 400 if status == 422 else status, {"error": error}
-
-
-def webui_error(status: int, code: str, detail: str) -> tuple[int, dict[str, object]]:
-    """As AUTOMATIC1111's interface says it."""
-    return status, {"error": code, "detail": detail, "body": "", "errors": detail}
+    kind.code: kind for kind in (InvalidInputError, PictureRefusedError, OutOfMemoryError)
+} | {"cancelled": ConflictError}
 
 
 async def pictures_for(

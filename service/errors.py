@@ -14,10 +14,9 @@ from indexer.errors import (
     LimitError,
     NotFoundError,
     StoreError,
-    TookTooLongError,
     UnavailableError,
 )
-from service.doors import ErrorShape, openai_error, webui_error
+from service.error_shapes import SHAPES
 
 LOG = logging.getLogger("kallos")
 
@@ -71,10 +70,6 @@ def status_of(error: KallosError) -> int:
     return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
 
-# Routes in the shape of another program's interface say errors as that program does.
-SHAPES: tuple[tuple[str, ErrorShape], ...] = (("/v1/", openai_error), ("/sdapi/", webui_error))
-
-
 def door_responses() -> dict[int | str, dict[str, object]]:
     """What the OpenAPI document says of the errors of such routes."""
     return {
@@ -88,15 +83,14 @@ def _answer(request: Request, status: int, code: str, detail: str, **extra: obje
     for prefix, shape in SHAPES:
         if request.url.path.startswith(prefix):
             status, body = shape(status, code, detail)
-            return JSONResponse(body, status_code=status)
+            # OpenAI's clients try again by themselves when a server fails: here, that is the same work again.
+            headers = {} if status == 429 else {"X-Should-Retry": "false"}
+            return JSONResponse(body, status_code=status, headers=headers)
     return problem(status, code, detail, **extra)
 
 
 def _headers_of(error: KallosError) -> dict[str, str]:
-    if isinstance(error, LimitError):
-        return {"Retry-After": str(error.retry_after_s)}
-    # OpenAI's clients try again by themselves when a server fails: here, that is the same work again.
-    return {"X-Should-Retry": "false"} if isinstance(error, TookTooLongError) else {}
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, LimitError) else {}
 
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response, status
 
 from indexer.images import render
+from service.content import picture
 from service.deps import ClientDep, IdempotencyKey, OrdersDep, ServicesDep
 from service.generate_schemas import GenerateRequest, GenerationBody, GenerationList
 from service.generation.promote import promote
-from service.routes.images import SANDBOX
 from service.routes.jobs import JobBody
 from service.schemas import ImageBody, Limit
 
@@ -71,18 +71,14 @@ def get_generation_content(
 ) -> Response:
     """The picture: a PNG that names its origin, or with `width` a JPEG at most that many pixels wide."""
     made = services.studio.store.get(generation_id)
-    tag = f'"{made.sha256[:32]}-{width or 0}"'
-    headers = SANDBOX | {
-        "ETag": tag,
-        "Cache-Control": "private, max-age=300",
-        "X-Content-Type-Options": "nosniff",
-    }
-    if if_none_match == tag:
-        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
-    data = services.studio.content(made)
-    if width is None:
-        return Response(data, media_type="image/png", headers=headers)
-    return Response(render(data, services.limits, width), media_type="image/jpeg", headers=headers)
+
+    def make() -> tuple[bytes, str]:
+        data = services.studio.content(made)
+        if width is None:
+            return data, "image/png"
+        return render(data, services.limits, width), "image/jpeg"
+
+    return picture(made.sha256, width, if_none_match, make)
 
 
 @router.post("/generations/{generation_id}/promote")
