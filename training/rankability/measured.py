@@ -7,16 +7,15 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image
 
+from indexer import measures
+
 SIDE = 256  # pixels of the longer side
 JPEG_QUALITY = 75
 
 
 def colourfulness(pixels_HW3: UInt8[ndarray, "h w 3"]) -> float:
     """Hasler and Süsstrunk 2003: spread and strength of the two opponent colours."""
-    red, green, blue = np.moveaxis(_scaled(pixels_HW3).astype(np.float64), -1, 0)
-    red_green, yellow_blue = red - green, (red + green) / 2 - blue
-    spread = np.hypot(red_green.std(), yellow_blue.std())
-    return float(spread + 0.3 * np.hypot(red_green.mean(), yellow_blue.mean()))
+    return measures.colourfulness(np.moveaxis(_scaled(pixels_HW3), -1, 0).astype(np.float32))
 
 
 def brightness(pixels_HW3: UInt8[ndarray, "h w 3"]) -> float:
@@ -26,10 +25,7 @@ def brightness(pixels_HW3: UInt8[ndarray, "h w 3"]) -> float:
 
 def sharpness(pixels_HW3: UInt8[ndarray, "h w 3"]) -> float:
     """Variance of the Laplacian of the luma."""
-    luma = _luma(pixels_HW3)
-    inside = luma[1:-1, 1:-1]
-    around = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:]
-    return float((around - 4 * inside).var())
+    return float(10.0 ** measures.sharpness(_luma(pixels_HW3)) - 1.0)  # which is kept as a logarithm
 
 
 def complexity(pixels_HW3: UInt8[ndarray, "h w 3"]) -> float:
@@ -56,4 +52,4 @@ def _scaled(pixels_HW3: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "h w 3"]:
 
 
 def _luma(pixels_HW3: UInt8[ndarray, "h w 3"]) -> ndarray:
-    return np.asarray(Image.fromarray(_scaled(pixels_HW3)).convert("L"), np.float64)
+    return np.asarray(Image.fromarray(_scaled(pixels_HW3)).convert("L"), np.float32)
