@@ -81,7 +81,7 @@ class Axis:
     sign: str = ""  # the rule that says which end is the high one
     standard: Standard | None = None  # None for an axis made before there were pictures
     figures: Figures | None = None
-    head: bytes | None = None  # of a head axis: its weights, as `rerank.heads` stores them
+    head: bytes | None = None  # of a head axis: its weights, as `rerank.axes.heads` stores them
     # Marks (`mark_of`) of the pictures that it was fitted on. On the way in only: read them with `used`.
     used_U: UInt64[ndarray, " u"] | None = None
 

@@ -23,7 +23,7 @@ from numpy import ndarray
 
 from indexer.errors import InvalidInputError
 
-COPY_COSINE = 0.95  # as in `rerank.match_fit`
+COPY_COSINE = 0.95  # as in `rerank.match.fit`
 COPY_BITS = 6  # of 64 that may differ between perceptual hashes of one picture, saved twice
 LEAST_QUALITY = 0.05  # of the worst hit of a pool: it must still count as a picture
 SYMMETRY = 1e-6

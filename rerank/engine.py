@@ -4,14 +4,14 @@ from indexer.axis_store import AxisStore
 from indexer.collection import Collection
 from indexer.images import Limits
 from indexer.protocols import Encoder
-from rerank.match_cache import MatchCache
-from rerank.moments import MomentsCache
+from rerank.axes.moments import MomentsCache
+from rerank.axes.terms import Taste
+from rerank.match.cache import MatchCache
 from rerank.monitor import RecallMonitor
 from rerank.query import QueryEncoder
 from rerank.rank import Ranker
 from rerank.rephrase.rephraser import Rephraser
 from rerank.search import Searcher
-from rerank.terms import Taste
 from rerank.types import Answer, Distribution, RankQuery, SearchQuery
 
 

@@ -19,13 +19,13 @@ from indexer.bitmap import Bitmap
 from indexer.errors import InvalidQueryError
 from indexer.types import ImageRow
 from indexer.view import EXACT, View
+from rerank.axes.moments import spread_of
+from rerank.axes.terms import Taste, Term, combined, scales, warnings
 from rerank.clock import Clock
 from rerank.cursor import fingerprint
-from rerank.moments import spread_of
 from rerank.page import Page, Scored, best
 from rerank.query import QueryEncoder
 from rerank.scope import Scope, named
-from rerank.terms import Taste, Term, combined, scales, warnings
 from rerank.types import Answer, CandidateMode, Distribution, Hit, Milestone, RankQuery
 
 HEAD = 4096  # places of an order that are remembered; a scan finds them as fast as it finds ten

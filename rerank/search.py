@@ -2,8 +2,8 @@
 
     score(x) = q·x + Σ_a s_a (v_a·x - μ_a) = (q + Σ_a s_a v_a)·x - Σ_a s_a μ_a
 
-One inner product over the whole collection, whatever the mix: see `rerank.terms`. An axis that is not linear
-in x makes every eligible picture be scored. What is asked of the hits as a set comes second:
+One inner product over the whole collection, whatever the mix: see `rerank.axes.terms`. An axis that is not
+linear in x makes every eligible picture be scored. What is asked of the hits as a set comes second:
 `rerank.shortlist`.
 
 Dimension key   N eligible pictures, K hits, D embedding
@@ -20,11 +20,12 @@ from numpy import ndarray
 from indexer.bitmap import Bitmap
 from indexer.errors import InvalidQueryError
 from indexer.view import View
+from rerank.axes.terms import Taste, Term, combined, scales, warnings
 from rerank.clock import Clock
 from rerank.cursor import Cursor, fingerprint
-from rerank.evidence import HITS
-from rerank.match import Match
-from rerank.match_cache import MatchCache
+from rerank.match.cache import MatchCache
+from rerank.match.evidence import HITS
+from rerank.match.model import Match
 from rerank.monitor import RecallMonitor, Sample
 from rerank.page import Page, Scored, best
 from rerank.query import QueryEncoder, Question, rephrasable, rephrased
@@ -32,7 +33,6 @@ from rerank.rephrase.rephraser import Rephraser
 from rerank.rephrase.types import Rewrite
 from rerank.scope import Scope, named
 from rerank.shortlist import shortlist, vendi_of
-from rerank.terms import Taste, Term, combined, scales, warnings
 from rerank.types import QUERY_TERM, REWRITE_TERM, Answer, CandidateMode, Hit, SearchQuery, TextPart
 
 MOST_COUNTS = 100  # values of a field in one answer

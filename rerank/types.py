@@ -11,7 +11,7 @@ from indexer.fields import Count
 from indexer.filters import Filter
 from indexer.types import ImageId, ImageRow
 from rerank.diversity import COPY_BITS, COPY_COSINE
-from rerank.match import Match
+from rerank.match.model import Match
 from rerank.rephrase.types import Mode, Rewrite
 
 QUERY_TERM = "query"  # the name of the query's own contribution

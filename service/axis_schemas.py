@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from indexer.axis_store import Axis, Figures, Standard
 from indexer.filters import field_name
 from indexer.tensor_files import read_safetensors
-from rerank.evaluate import Evaluation
-from rerank.examples import MOST_LABELS, MOST_PAIRS, Label, OrderedPair
-from rerank.heads import LARGEST_BYTES, Activation
-from rerank.teach import FromExtremes, FromField, FromHead, FromLabels, FromPairs, FromPrompts, Lesson
+from rerank.axes.evaluate import Evaluation
+from rerank.axes.examples import MOST_LABELS, MOST_PAIRS, Label, OrderedPair
+from rerank.axes.heads import LARGEST_BYTES, Activation
+from rerank.axes.teach import FromExtremes, FromField, FromHead, FromLabels, FromPairs, FromPrompts, Lesson
 from rerank.types import Distribution
 from service.schemas import AnyImageId, Body, FieldName, Number, Prompt, from_base64, iso
 

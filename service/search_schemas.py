@@ -13,7 +13,7 @@ from indexer.errors import InvalidInputError, InvalidQueryError
 from indexer.filters import field_name, parse_filter
 from indexer.types import ImageId
 from rerank.diversity import COPY_BITS, COPY_COSINE
-from rerank.match import DEFAULT_THRESHOLD, Basis, Match
+from rerank.match.model import DEFAULT_THRESHOLD, Basis, Match
 from rerank.rephrase.types import Mode, Outcome, Rewrite, Variant
 from rerank.types import (
     Answer,

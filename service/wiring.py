@@ -18,14 +18,14 @@ from indexer.originals import OriginalStore
 from indexer.protocols import Encoder
 from indexer.recall_log import RecallLog
 from indexer.thumbnails import ThumbnailStore
-from rerank.defaults import ensure_default_axes
+from rerank.axes.defaults import ensure_default_axes
+from rerank.axes.moments import MomentsCache
 from rerank.engine import Engine
 from rerank.generate.options import GeneratorOptions, parse_adapters
 from rerank.generate.registry import load_generator
 from rerank.generate.request import Generator
 from rerank.generate.safety import Blocklist, Classifier
-from rerank.match_cache import MatchCache
-from rerank.moments import MomentsCache
+from rerank.match.cache import MatchCache
 from rerank.monitor import RecallMonitor
 from rerank.rephrase.cache import AnswerCache
 from rerank.rephrase.chat import ChatModel

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from rerank.match_fit import EncodeTexts
+from rerank.match.fit import EncodeTexts
 
 ANGLES = (0.3, 1.0)  # radians
 

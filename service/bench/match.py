@@ -3,7 +3,7 @@
 Every rule learns from the same captions (`service.bench.match_trial`) and is asked the same queries:
 
     flat         the score of the first hit, made a probability by Platt's logistic regression
-    z, h, lead   the same with another number of `rerank.evidence`
+    z, h, lead   the same with another number of `rerank.match.evidence`
     model        all four numbers
     background   what is used where there are no captions: it learns from no caption at all
 
@@ -19,10 +19,10 @@ from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 from numpy.random import Generator
 
-from rerank.evidence import FEATURES
-from rerank.logistic import Logistic
-from rerank.match_fit import RIDGE, EncodeTexts, Examples
-from rerank.reliability import auroc, bins, brier, calibration_error
+from rerank.match.evidence import FEATURES
+from rerank.match.fit import RIDGE, EncodeTexts, Examples
+from rerank.match.logistic import Logistic
+from rerank.match.reliability import auroc, bins, brier, calibration_error
 from service.bench.match_trial import PRESENT, REMOVED, Material, Trial, run_trial
 
 RESAMPLES = 200

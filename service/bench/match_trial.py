@@ -21,9 +21,9 @@ from numpy.random import Generator
 from indexer.collection import Collection
 from indexer.types import NewImage
 from indexer.view import View
-from rerank.evidence import HITS, Bank, evidence
-from rerank.match import MatchModel
-from rerank.match_fit import (
+from rerank.axes.moments import Moments
+from rerank.match.evidence import HITS, Bank, evidence
+from rerank.match.fit import (
     EncodeTexts,
     Examples,
     caption_examples,
@@ -35,8 +35,8 @@ from rerank.match_fit import (
     without,
     words_of,
 )
-from rerank.moments import Moments
-from rerank.phrases import PHRASES
+from rerank.match.model import MatchModel
+from rerank.match.phrases import PHRASES
 from service.bench.match_queries import ABSENT, ABSTRACT, keyboard_noise, negated
 
 TEACHING = 0.6  # of the pictures

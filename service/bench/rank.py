@@ -17,10 +17,10 @@ from indexer.collection import Collection
 from indexer.encoders.builtin import BuiltinEncoder
 from indexer.filters import parse_filter
 from indexer.images import Limits
-from rerank.moments import MomentsCache
+from rerank.axes.moments import MomentsCache
+from rerank.axes.terms import Taste
 from rerank.query import QueryEncoder
 from rerank.rank import Ranker
-from rerank.terms import Taste
 from rerank.types import RankQuery
 
 TOP = 100

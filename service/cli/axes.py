@@ -13,10 +13,10 @@ from indexer.axis_store import Axis
 from indexer.errors import InvalidAxisError
 from indexer.filters import field_name
 from indexer.remeasure import measure_missing
-from rerank.axis_file import export_axis, import_axis
-from rerank.evaluate import evaluate as judge
-from rerank.heads import activation_named
-from rerank.teach import (
+from rerank.axes.evaluate import evaluate as judge
+from rerank.axes.file import export_axis, import_axis
+from rerank.axes.heads import activation_named
+from rerank.axes.teach import (
     FromExtremes,
     FromField,
     FromHead,

@@ -7,7 +7,7 @@ from pathlib import Path
 from indexer.collection import Collection
 from indexer.errors import InvalidInputError, NotFoundError
 from indexer.tensor_files import Tensors, read_checkpoint, read_safetensors
-from rerank.examples import Label, OrderedPair
+from rerank.axes.examples import Label, OrderedPair
 
 PICTURE = ("id", "path", "uri", "image")
 VALUE = ("value", "label")

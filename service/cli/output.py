@@ -9,7 +9,7 @@ from rich.table import Table
 
 from indexer.contact_sheet import contact_sheet
 from indexer.images import thumbnail_of
-from rerank.match import DEFAULT_THRESHOLD, Match
+from rerank.match.model import DEFAULT_THRESHOLD, Match
 from rerank.types import Answer, Hit
 from service.search_schemas import SearchAnswer
 from service.wiring import Services

@@ -11,7 +11,7 @@ import { Teaching } from "/gallery/teach.js";
 
 const PAGE = 40;
 const PLANE_PAGE = 120; // the plane has no second page
-const UNLIKELY = 0.1; // as in rerank/match.py
+const UNLIKELY = 0.1; // as in rerank/match/model.py
 const TYPING_PAUSE_MS = 180;
 
 let axes = [];

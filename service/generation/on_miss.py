@@ -9,7 +9,7 @@ from indexer.errors import InvalidInputError, KallosError, LimitError
 from indexer.generations import Generation, GenerationStore
 from indexer.images import sha256_of
 from rerank.generate.safety import normalised
-from rerank.match import Match
+from rerank.match.model import Match
 from rerank.query import rephrasable
 from rerank.types import Answer, SearchQuery
 from service.generation.orders import Orders

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response, status
 
-from rerank.axis_file import export_axis, import_axis
-from rerank.evaluate import evaluate
-from rerank.teach import standardised, teach
+from rerank.axes.evaluate import evaluate
+from rerank.axes.file import export_axis, import_axis
+from rerank.axes.teach import standardised, teach
 from service.axis_schemas import (
     AxisBody,
     AxisDetail,

@@ -16,9 +16,9 @@ from indexer.collection import Collection
 from indexer.filters import parse_filter
 from indexer.images import Limits
 from indexer.types import ImageId
-from rerank.defaults import ensure_default_axes
+from rerank.axes.defaults import ensure_default_axes
+from rerank.axes.teach import teach_by_extremes
 from rerank.engine import Engine
-from rerank.teach import teach_by_extremes
 from rerank.types import IdPart, RankQuery, SearchQuery, TextPart, VectorPart
 from tests.support.encoder import DIM, ColourEncoder
 from tests.support.engine import open_engine

@@ -15,11 +15,11 @@ from indexer.collection import Collection
 from indexer.compaction import Aims, compact
 from indexer.errors import InvalidCursorError, InvalidQueryError
 from indexer.types import ImageId
+from rerank.axes.cache import AxisValues
+from rerank.axes.teach import teach_by_extremes, teach_by_field
 from rerank.engine import Engine
 from rerank.page import Scored, best
-from rerank.teach import teach_by_extremes, teach_by_field
 from rerank.types import RankQuery, SearchQuery, VectorPart
-from rerank.values import AxisValues
 from tests.support.encoder import DIM, ColourEncoder
 from tests.support.engine import open_engine
 from tests.support.pictures import new_image, unit_vectors

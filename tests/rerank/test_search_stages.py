@@ -15,14 +15,14 @@ from indexer.collection import Collection
 from indexer.errors import InvalidCursorError, InvalidQueryError
 from indexer.images import Limits
 from indexer.types import JSONValue
+from rerank.axes.moments import MomentsCache
+from rerank.axes.teach import FromExtremes, FromField, teach
 from rerank.diversity import embedding_kernel, marginal_relevance, vendi_score
 from rerank.engine import Engine
-from rerank.match import Match
-from rerank.match_cache import MatchCache
-from rerank.moments import MomentsCache
+from rerank.match.cache import MatchCache
+from rerank.match.model import Match
 from rerank.rephrase.endpoint import EndpointModel
 from rerank.rephrase.rephraser import Rephraser
-from rerank.teach import FromExtremes, FromField, teach
 from rerank.types import (
     Answer,
     Deduplicate,

@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
-from rerank.heads import Head, Layer
+from rerank.axes.heads import Head, Layer
 from tests.service.test_search_api import names, post, problem
 from tests.support.server import COLOURS, kallos_server
 

@@ -11,7 +11,7 @@ from indexer.generations import GenerationStore
 from indexer.originals import OriginalStore
 from indexer.types import ImageId
 from rerank.generate.safety import Blocklist
-from rerank.match import Match
+from rerank.match.model import Match
 from rerank.types import Answer, Hit, IdPart, Part, SearchQuery, TextPart
 from service.generation.on_miss import GenerateOnMiss, Miss
 from service.generation.orders import Orders

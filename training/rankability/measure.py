@@ -2,8 +2,8 @@
 
 Dimension key   N labelled pictures, D embedding, P prompts, A attributes of sets
 Paper           "Rankability of visual embeddings", arXiv:2507.03683; SRCC is Spearman's rank correlation
-Departures      The paper's splits, penalties and draws are not published; those here are `rerank.fit`'s and
-                `rerank.few_shot`'s.
+Departures      The paper's splits, penalties and draws are not published; those here are
+                `rerank.axes.fit`'s and `rerank.axes.few_shot`'s.
                 Its third bound, the encoder fine-tuned end to end, is not measured.
 Relations       Those two have the fits and correlations; here they are put together.
 """
@@ -18,10 +18,10 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from indexer.errors import InvalidInputError
-from rerank import few_shot, fit
-from rerank.axes import axis_between
-from rerank.few_shot import Draws
-from rerank.fit import Line, Split
+from rerank.axes import few_shot, fit
+from rerank.axes.direction import axis_between
+from rerank.axes.few_shot import Draws
+from rerank.axes.fit import Line, Split
 from training.rankability.nonlinear import nonlinear_scores
 from training.rankability.table import LabelledSet
 

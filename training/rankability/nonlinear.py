@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
-from rerank.fit import STD_FLOOR, Split, spearman, unit_rows
+from rerank.axes.fit import STD_FLOOR, Split, spearman, unit_rows
 
 if TYPE_CHECKING:
     import torch

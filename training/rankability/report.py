@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rerank.few_shot import Draws
+from rerank.axes.few_shot import Draws
 from training.rankability.evaluate import Report
 from training.rankability.measure import EXACT, AttributeReport, Estimate, Spread
 

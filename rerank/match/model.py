@@ -1,7 +1,7 @@
 """How probable it is that a text search found what it was asked for.
 
-A model judges the first ten hits by their `rerank.evidence`. It was learned from the collection itself
-(`rerank.match_fit`), in one of two ways:
+A model judges the first ten hits by their `rerank.match.evidence`. It was learned from the collection itself
+(`rerank.match.fit`), in one of two ways:
 
 - from captions: logistic regression on captions whose picture is there, and on the same with it held out
 - from the background, where there are no captions: how unlikely the hits are for a query that asks nothing
@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
-from rerank.evidence import FEATURES, HITS, Bank, evidence
-from rerank.logistic import Logistic
-from rerank.moments import Spread
+from rerank.axes.moments import Spread
+from rerank.match.evidence import FEATURES, HITS, Bank, evidence
+from rerank.match.logistic import Logistic
 
 Basis = Literal["captions", "background"]
 # Of queries whose picture is on the first page, 14 % are then called a miss in a collection of 1,000, and of

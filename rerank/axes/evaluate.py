@@ -13,10 +13,10 @@ from indexer.collection import Collection
 from indexer.errors import InvalidAxisError
 from indexer.protocols import Encoder
 from indexer.types import ImageId
-from rerank.axis_values import check_model, values_of
-from rerank.examples import Label, distinct_labels
-from rerank.fit import pearson, spearman, spearman_interval, tie_limited_maximum
-from rerank.worth import SEED, known_or_none
+from rerank.axes.examples import Label, distinct_labels
+from rerank.axes.fit import pearson, spearman, spearman_interval, tie_limited_maximum
+from rerank.axes.values import check_model, values_of
+from rerank.axes.worth import SEED, known_or_none
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from indexer.errors import InvalidAxisError
-from rerank.axes import SMALLEST_DIFFERENCE
-from rerank.fit import RESAMPLES, Interval, Line, unit_rows
+from rerank.axes.direction import SMALLEST_DIFFERENCE
+from rerank.axes.fit import RESAMPLES, Interval, Line, unit_rows
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-5, 1))
 MOST_STEPS = 100

@@ -18,9 +18,9 @@ from indexer.errors import InvalidAxisError
 from indexer.filters import field_name
 from indexer.protocols import Encoder
 from indexer.tensor_files import Tensors, metadata_of, read_safetensors, write_safetensors
-from rerank.axes import check_name
-from rerank.axis_values import check_model
-from rerank.heads import Head
+from rerank.axes.direction import check_name
+from rerank.axes.heads import Head
+from rerank.axes.values import check_model
 
 KEY = "kallos_axis"
 VERSION = 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank.reliability import auroc, bins, brier, calibration_error
+from rerank.match.reliability import auroc, bins, brier, calibration_error
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=30))

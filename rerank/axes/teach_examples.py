@@ -13,12 +13,20 @@ from indexer.axis_store import Axis, Figures
 from indexer.collection import Collection
 from indexer.errors import InvalidAxisError
 from indexer.protocols import Encoder
-from rerank.axes import check_name
-from rerank.examples import Label, OrderedPair, Pictures, checked_pairs, described, distinct_labels
-from rerank.fit import Line, Split, fit_left_out, fit_validated, fold_groups, split_groups, unit_rows
-from rerank.moments import SAMPLE
-from rerank.pairwise import choose_pair_penalty, fit_pairs, order_kept, order_kept_interval
-from rerank.worth import FOLDS, SEED, figures_of_labels, in_words, known_or_none, left_out_scores, trust_of
+from rerank.axes.direction import check_name
+from rerank.axes.examples import Label, OrderedPair, Pictures, checked_pairs, described, distinct_labels
+from rerank.axes.fit import Line, Split, fit_left_out, fit_validated, fold_groups, split_groups, unit_rows
+from rerank.axes.moments import SAMPLE
+from rerank.axes.pairwise import choose_pair_penalty, fit_pairs, order_kept, order_kept_interval
+from rerank.axes.worth import (
+    FOLDS,
+    SEED,
+    figures_of_labels,
+    in_words,
+    known_or_none,
+    left_out_scores,
+    trust_of,
+)
 
 MANY_LABELS = 100  # from here on a tenth is enough to choose a penalty by, and another to measure on
 FEW_PAIRS = 10  # below it nothing can be held out to choose a penalty by

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from indexer.errors import InvalidAxisError
-from rerank import fit
+from rerank.axes import fit
 from tests.support.labels import labelled
 from tests.support.pictures import unit_vectors
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
-from rerank.moments import Spread
+from rerank.axes.moments import Spread
 
 HITS = 10  # a first page; fewer are not judged
 SYNONYMS = 0.999  # quantile of the likeness of two everyday phrases above which two texts mean the same

@@ -12,7 +12,7 @@ from torch import nn
 
 from indexer.errors import InvalidAxisError, InvalidInputError
 from indexer.tensor_files import read_checkpoint, read_safetensors
-from rerank.heads import Activation, Head
+from rerank.axes.heads import Activation, Head
 from tests.support.pictures import unit_vectors
 
 DIM = 24

@@ -19,11 +19,11 @@ from indexer.axis_store import Axis, AxisStore
 from indexer.bitmap import Bitmap
 from indexer.errors import InvalidQueryError
 from indexer.view import View
-from rerank.axis_values import axis_spread, check_model, values_of
-from rerank.moments import MomentsCache, Spread
+from rerank.axes.cache import AxisValues, ValuesCache
+from rerank.axes.moments import MomentsCache, Spread
+from rerank.axes.values import axis_spread, check_model, values_of
 from rerank.page import Scored
 from rerank.query import Question
-from rerank.values import AxisValues, ValuesCache
 
 LARGEST_WEIGHT = 1e3
 Scales = Mapping[str, tuple[float, float]]

@@ -10,8 +10,8 @@ from numpy import ndarray
 from indexer.axis_store import Axis
 from indexer.errors import ModelMismatchError
 from indexer.view import View
-from rerank.heads import BLOCK, Head
-from rerank.moments import SAMPLE, Spread, spread_of
+from rerank.axes.heads import BLOCK, Head
+from rerank.axes.moments import SAMPLE, Spread, spread_of
 
 
 def values_at(axis: Axis, view: View, rows_N: Int64[ndarray, " n"]) -> Float[ndarray, " n"]:

@@ -8,8 +8,8 @@ from numpy import ndarray
 from scipy import optimize
 
 from indexer.errors import InvalidAxisError
-from rerank.fit import spearman
-from rerank.pairwise import choose_pair_penalty, fit_pairs, pair_loss
+from rerank.axes.fit import spearman
+from rerank.axes.pairwise import choose_pair_penalty, fit_pairs, pair_loss
 from tests.support.labels import labelled
 from tests.support.pictures import unit_vectors
 

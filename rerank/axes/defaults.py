@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from indexer.axis_store import Axis, AxisStore
 from indexer.protocols import Encoder
-from rerank.axes import axis_between
+from rerank.axes.direction import axis_between
 
 # High end, low end. Several wordings an end cancel the accidents of each.
 PROMPTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

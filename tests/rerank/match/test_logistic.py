@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from rerank.logistic import Logistic, sigmoid
+from rerank.match.logistic import Logistic, sigmoid
 
 
 @given(st.integers(0, 500), st.sampled_from([0.01, 1.0, 30.0]))

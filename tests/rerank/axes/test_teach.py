@@ -22,14 +22,13 @@ from indexer.errors import (
     UnknownAxisError,
 )
 from indexer.tensor_files import read_safetensors, write_safetensors
-from rerank.axis_file import KEY, export_axis, import_axis
-from rerank.engine import Engine
-from rerank.evaluate import evaluate
-from rerank.examples import Label, OrderedPair
-from rerank.fit import Ridge, fit_left_out, unit_rows
-from rerank.heads import Head, Layer
-from rerank.pairwise import fit_pairs
-from rerank.teach import (
+from rerank.axes.evaluate import evaluate
+from rerank.axes.examples import Label, OrderedPair
+from rerank.axes.file import KEY, export_axis, import_axis
+from rerank.axes.fit import Ridge, fit_left_out, unit_rows
+from rerank.axes.heads import Head, Layer
+from rerank.axes.pairwise import fit_pairs
+from rerank.axes.teach import (
     FromExtremes,
     FromField,
     FromHead,
@@ -39,6 +38,7 @@ from rerank.teach import (
     Lesson,
     teach,
 )
+from rerank.engine import Engine
 from rerank.types import RankQuery, SearchQuery, VectorPart
 from tests.support.encoder import DIM, ColourEncoder
 from tests.support.engine import open_engine

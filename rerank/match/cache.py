@@ -11,10 +11,10 @@ import numpy as np
 from indexer.errors import CorruptStoreError, KallosError
 from indexer.protocols import Encoder
 from indexer.view import View
-from rerank.match import MatchModel
-from rerank.match_file import load_model, save_model
-from rerank.match_fit import FEWEST_PICTURES, learn
-from rerank.moments import DRIFT, MomentsCache
+from rerank.axes.moments import DRIFT, MomentsCache
+from rerank.match.file import load_model, save_model
+from rerank.match.fit import FEWEST_PICTURES, learn
+from rerank.match.model import MatchModel
 
 LOG = logging.getLogger("kallos.match")
 NICENESS = 10

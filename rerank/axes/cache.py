@@ -17,7 +17,7 @@ from numpy import ndarray
 from indexer.axis_store import Axis
 from indexer.bitmap import Bitmap
 from indexer.view import View
-from rerank.axis_values import values_at
+from rerank.axes.values import values_at
 
 MOST_BYTES = 256 << 20  # of all axes that are kept; 8 bytes a picture and axis
 

@@ -16,13 +16,13 @@ from indexer.collection import Collection
 from indexer.errors import InvalidAxisError
 from indexer.protocols import Encoder
 from indexer.tensor_files import Tensors
-from rerank.axes import axis_between, check_name
-from rerank.axis_values import axis_spread
-from rerank.defaults import prompt_axis
-from rerank.examples import Label, OrderedPair, Pictures
-from rerank.heads import Activation, Head
-from rerank.teach_examples import teach_by_labels, teach_by_pairs
-from rerank.worth import figures_of_labels, in_words, left_out_scores
+from rerank.axes.defaults import prompt_axis
+from rerank.axes.direction import axis_between, check_name
+from rerank.axes.examples import Label, OrderedPair, Pictures
+from rerank.axes.heads import Activation, Head
+from rerank.axes.teach_examples import teach_by_labels, teach_by_pairs
+from rerank.axes.values import axis_spread
+from rerank.axes.worth import figures_of_labels, in_words, left_out_scores
 
 
 @dataclass(frozen=True, slots=True)

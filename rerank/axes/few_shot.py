@@ -15,8 +15,8 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from indexer.errors import InvalidAxisError
-from rerank.axes import axis_between
-from rerank.fit import fit_left_out, spearman
+from rerank.axes.direction import axis_between
+from rerank.axes.fit import fit_left_out, spearman
 
 SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 DRAWS = 20

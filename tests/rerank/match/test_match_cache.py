@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rerank.match import MatchModel
-from rerank.match_cache import MatchCache
-from rerank.match_file import load_model
-from rerank.moments import MomentsCache
+from rerank.axes.moments import MomentsCache
+from rerank.match.cache import MatchCache
+from rerank.match.file import load_model
+from rerank.match.model import MatchModel
 from tests.support.concepts import ConceptEncoder, add_things, collection_of
 
 

@@ -9,10 +9,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from indexer.errors import CorruptStoreError
-from rerank.evidence import FEATURES, Bank
-from rerank.logistic import Logistic
-from rerank.match import FromBackground, FromCaptions, Gumbel, MatchModel
-from rerank.phrases import PHRASES
+from rerank.match.evidence import FEATURES, Bank
+from rerank.match.logistic import Logistic
+from rerank.match.model import FromBackground, FromCaptions, Gumbel, MatchModel
+from rerank.match.phrases import PHRASES
 
 FORMAT = 1
 

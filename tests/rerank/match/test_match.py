@@ -11,13 +11,13 @@ from scipy.stats import gumbel_r
 
 from indexer.collection import Collection
 from indexer.errors import CorruptStoreError, InvalidInputError
-from rerank.evidence import FEATURES, HITS, Bank, evidence
-from rerank.match import Gumbel, Match, MatchModel, surprise
-from rerank.match_file import load_model, save_model
-from rerank.match_fit import fits, learn, pseudo_queries, sample_captions, without, words_of
-from rerank.moments import Moments, Spread
-from rerank.phrases import PHRASES
-from rerank.reliability import auroc
+from rerank.axes.moments import Moments, Spread
+from rerank.match.evidence import FEATURES, HITS, Bank, evidence
+from rerank.match.file import load_model, save_model
+from rerank.match.fit import fits, learn, pseudo_queries, sample_captions, without, words_of
+from rerank.match.model import Gumbel, Match, MatchModel, surprise
+from rerank.match.phrases import PHRASES
+from rerank.match.reliability import auroc
 from tests.support.concepts import ConceptEncoder, caption, collection_of
 from tests.support.pictures import new_image, unit_vectors
 

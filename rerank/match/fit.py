@@ -26,11 +26,11 @@ from numpy.random import Generator
 
 from indexer.errors import InvalidInputError
 from indexer.view import View
-from rerank.evidence import HITS, Bank, evidence
-from rerank.logistic import Logistic
-from rerank.match import NULL_FEATURES, FromBackground, FromCaptions, Gumbel, MatchModel
-from rerank.moments import Moments, Spread
-from rerank.phrases import PHRASES
+from rerank.axes.moments import Moments, Spread
+from rerank.match.evidence import HITS, Bank, evidence
+from rerank.match.logistic import Logistic
+from rerank.match.model import NULL_FEATURES, FromBackground, FromCaptions, Gumbel, MatchModel
+from rerank.match.phrases import PHRASES
 
 FEWEST_PICTURES = 50
 FEWEST_CAPTIONS = 40  # different ones; fewer teach too little

@@ -1,0 +1,1 @@
+"""Rank axes: taught, judged, kept as files, and added up for pictures."""
