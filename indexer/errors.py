@@ -51,6 +51,12 @@ class PictureRefusedError(InvalidInputError):
     code = "picture_refused"
 
 
+class UnsafePictureError(PictureRefusedError):
+    """A generator's own safety checker objects to the picture that it drew."""
+
+    code = "unsafe_picture"
+
+
 class ReusedKeyError(InvalidInputError):
     """An Idempotency-Key that came with another body before."""
 
@@ -65,12 +71,6 @@ class UnreadableImageError(InvalidInputError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-class UnsafePictureError(InvalidInputError):
-    """A generator's own safety checker objects to the picture that it drew."""
-
-    code = "unsafe_picture"
 
 
 class NotFoundError(KallosError):

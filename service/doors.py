@@ -14,6 +14,7 @@ from indexer.errors import (
     PictureRefusedError,
     TookTooLongError,
     UnavailableError,
+    UnsafePictureError,
 )
 from indexer.generations import Generation
 from service.generation.orders import Orders
@@ -24,7 +25,7 @@ from service.jobs import FINAL, Job, JobRunner
 POLL_S = 0.1  # between two looks at a job: one costs a lookup in the database
 # What a failed job's code, or the state of a cancelled one, is as an error.
 FAILURES: dict[str, type[KallosError]] = {
-    kind.code: kind for kind in (InvalidInputError, PictureRefusedError, OutOfMemoryError)
+    kind.code: kind for kind in (InvalidInputError, PictureRefusedError, UnsafePictureError, OutOfMemoryError)
 } | {"cancelled": ConflictError}
 
 

@@ -91,6 +91,7 @@ def open_services(
         NotFoundError: Nothing has been indexed there and `create` is False.
         ModelMismatchError: `settings.model` is not the model that the collection was made with.
     """
+    blocklist, classifier = _blocklist(settings), _classifier(settings)
     name = settings.model or _model_of(settings) or DEFAULT_MODEL
     encoder = load_encoder(name, device=settings.device, threads=thread_count(settings))
     if not create and _model_of(settings) is None:
@@ -141,8 +142,8 @@ def open_services(
             generator or open_generator(settings),
             GenerationStore(collection.database, settings.collection),
             originals,
-            blocklist=_blocklist(settings),
-            classifier=_classifier(settings),
+            blocklist=blocklist,
+            classifier=classifier,
         ),
         fetcher=UrlFetcher(
             limits, timeout_s=settings.url_timeout_s, allow_private=settings.allow_private_urls

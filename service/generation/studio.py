@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from threading import RLock
 
-from indexer.enlarge import enlarge
+from indexer.enlarge import resize
 from indexer.errors import OutOfMemoryError, PictureRefusedError
 from indexer.generations import Generation, GenerationStore
 from indexer.images import sha256_of
@@ -91,7 +91,7 @@ class Studio:
     ) -> Generation:
         digest = sha256_of(data)
         native_height, native_width = made.pixels.shape[:2]
-        width, height = _fitted_size(native_width, native_height, wish)
+        width, height = fitted_size(native_width, native_height, wish)
         with self.files:
             self._originals.put(digest, data)
             return self.store.add(
@@ -129,7 +129,8 @@ def _params(made: Generated) -> dict[str, JSONValue]:
     }
 
 
-def _fitted_size(width: int, height: int, wish: Wish) -> tuple[int, int]:
+def fitted_size(width: int, height: int, wish: Wish) -> tuple[int, int]:
+    """The file's width and height, for a picture that was drawn at `width` x `height`."""
     if wish.width is None or wish.height is None:
         scale = max(1.0, DISPLAY_SIDE / max(width, height))
     else:
@@ -139,8 +140,8 @@ def _fitted_size(width: int, height: int, wish: Wish) -> tuple[int, int]:
 
 def _fitted(pixels: Pixels, wish: Wish) -> Pixels:
     height, width = pixels.shape[:2]
-    size = _fitted_size(width, height, wish)
-    return pixels if size == (width, height) else enlarge(pixels, max(size))
+    size = fitted_size(width, height, wish)
+    return pixels if size == (width, height) else resize(pixels, *size)
 
 
 def _origin(made: Generated, wish: Wish) -> Origin:
