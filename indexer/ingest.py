@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from indexer.catalog import Known
 from indexer.collection import Collection
 from indexer.errors import KallosError, UnreadableImageError
-from indexer.images import Limits, at_scale, decode, sha256_of, thumbnail
-from indexer.measures import MEASURED_SIDE, measure
+from indexer.images import Limits, decode, sha256_of, thumbnail
+from indexer.measurer import Measurer
 from indexer.metadata import filled
 from indexer.protocols import Encoder
 from indexer.sidecars import read_sidecars
@@ -111,6 +111,7 @@ class Ingest:
     thumbnails: ThumbnailStore
     limits: Limits
     threads: int
+    measurer: Measurer = field(default_factory=Measurer)
     sync: bool = False
     on_progress: Callable[[Progress], None] | None = None
     on_item: Callable[[ItemReport], None] | None = None
@@ -218,7 +219,6 @@ class _Run:
         from_sidecars, warnings = read_sidecars(item.sidecars())
         metadata: dict[str, JSONValue] = {**picture.metadata, **from_sidecars, **item.metadata}
         taken_at = metadata.pop("taken_at", None)
-        measures = measure(at_scale(picture.pixels, MEASURED_SIDE))
         image = NewImage(
             uri=item.uri,
             sha256=digest,
@@ -228,7 +228,7 @@ class _Run:
             height=picture.height,
             format=picture.format,
             taken_at=seconds_since_1970(taken_at) if isinstance(taken_at, str) else None,
-            metadata=filled(metadata, measures.to_metadata()),
+            metadata=filled(metadata, self._job.measurer(picture.pixels)),
         )
         self._job.thumbnails.put(digest, lambda: thumbnail(picture.pixels))
         notes = tuple(f"{item.uri}: {warning}" for warning in warnings)

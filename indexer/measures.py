@@ -30,8 +30,8 @@ class Measures:
     dhash: str
 
     def to_metadata(self) -> dict[str, JSONValue]:
-        """As it is stored: under `measured`, so that filters and axes say `measured.brightness`."""
-        return {"measured": asdict(self)}
+        """As it is stored, under `measured`: filters and axes say `measured.brightness`."""
+        return asdict(self)
 
 
 FIELDS = tuple(f"measured.{name}" for name in Measures.__slots__)

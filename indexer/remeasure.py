@@ -7,15 +7,12 @@ from dataclasses import dataclass, field
 from indexer.collection import Collection
 from indexer.errors import KallosError
 from indexer.filters import Exists, Group
-from indexer.images import Limits, at_scale, decode
-from indexer.measures import FIELDS, MEASURED_SIDE, Measures, measure
+from indexer.images import Limits, decode
+from indexer.measurer import Measurer
 from indexer.thumbnails import ThumbnailStore
-from indexer.types import ImageId, ImageRow
+from indexer.types import ImageId, ImageRow, JSONValue
 
 BATCH = 256  # pictures per transaction
-
-UNMEASURED = Group((), (), (Group(tuple(Exists(name) for name in FIELDS), (), ()),))
-"""Pictures that lack one of the measures, or all."""
 
 
 @dataclass(slots=True)
@@ -34,6 +31,7 @@ def measure_missing(
     limits: Limits,
     *,
     threads: int,
+    measurer: Measurer = Measurer(),  # noqa: B008  # frozen
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> MeasureReport:
@@ -44,22 +42,23 @@ def measure_missing(
     """
     report = MeasureReport()
     view = collection.view()
-    total, done, after = view.select(UNMEASURED).count, 0, 0
+    unmeasured = Group((), (), (Group(tuple(Exists(name) for name in measurer.fields), (), ()),))
+    total, done, after = view.select(unmeasured).count, 0, 0
 
-    def attempt(row: ImageRow) -> Measures | str:
+    def attempt(row: ImageRow) -> dict[str, JSONValue] | str:
         try:
             data = thumbnails.get(row.sha256) or read_original(row)
-            return measure(at_scale(decode(data, limits).pixels, MEASURED_SIDE))
+            return measurer(decode(data, limits).pixels)
         except KallosError as error:
             return str(error)
 
     with ThreadPoolExecutor(threads, "measure") as workers:
-        while rows := view.scroll(after=after, limit=BATCH, condition=UNMEASURED):
+        while rows := view.scroll(after=after, limit=BATCH, condition=unmeasured):
             if should_stop():
                 report.stopped = True
                 break
             outcomes = dict(zip([row.id for row in rows], workers.map(attempt, rows), strict=True))
-            measured = {key: one.to_metadata() for key, one in outcomes.items() if isinstance(one, Measures)}
+            measured = {key: one for key, one in outcomes.items() if not isinstance(one, str)}
             report.measured += collection.fill(measured)
             report.failed |= {key: one for key, one in outcomes.items() if isinstance(one, str)}
             done, after = done + len(rows), rows[-1].id

@@ -19,6 +19,7 @@ class Settings(BaseSettings):
     collection: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     model: str | None = None  # None: the collection's own; `builtin` for a new collection
     device: str = "auto"  # auto, cpu, cuda: of torch encoders; with cpu the index stays there too
+    scorer: str | None = None  # MODULE:NAME of a `Scorer` of pictures, run when they are indexed
     threads: PositiveInt | None = None  # for decoding and encoding; None: all cores
     index_memory_mb: PositiveInt = 2048  # that the search index may keep resident, beside the page cache
     index_latency_ms: PositiveFloat = 10.0  # of one search: a slower exact scan gets an index

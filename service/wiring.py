@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 from indexer.ann.gpu import Gpu
 from indexer.axis_store import AxisStore
@@ -14,6 +15,7 @@ from indexer.fetch import UrlFetcher
 from indexer.generations import GenerationStore
 from indexer.images import Limits
 from indexer.ingest import Ingest
+from indexer.measurer import Measurer, Scorer
 from indexer.originals import OriginalStore
 from indexer.protocols import Encoder
 from indexer.recall_log import RecallLog
@@ -46,6 +48,7 @@ class Services:
     settings: Settings
     collection: Collection
     encoder: Encoder
+    measurer: Measurer
     axes: AxisStore
     engine: Engine
     rephraser: Rephraser
@@ -65,7 +68,13 @@ class Services:
     def ingest(self, *, sync: bool = False) -> Ingest:
         """One run; add callbacks with `dataclasses.replace`."""
         return Ingest(
-            self.collection, self.encoder, self.thumbnails, self.limits, threads=self.threads, sync=sync
+            self.collection,
+            self.encoder,
+            self.thumbnails,
+            self.limits,
+            threads=self.threads,
+            measurer=self.measurer,
+            sync=sync,
         )
 
     def close(self) -> None:
@@ -92,6 +101,7 @@ def open_services(
         ModelMismatchError: `settings.model` is not the model that the collection was made with.
     """
     blocklist, classifier = _blocklist(settings), _classifier(settings)
+    measurer = Measurer(_scorer(settings))
     name = settings.model or _model_of(settings) or DEFAULT_MODEL
     encoder = load_encoder(name, device=settings.device, threads=thread_count(settings))
     if not create and _model_of(settings) is None:
@@ -120,6 +130,7 @@ def open_services(
         settings=settings,
         collection=collection,
         encoder=encoder,
+        measurer=measurer,
         axes=axes,
         engine=Engine(
             collection,
@@ -209,17 +220,21 @@ def _blocklist(settings: Settings) -> Blocklist | None:
 
 
 def _classifier(settings: Settings) -> Classifier | None:
-    """What the name leads to is called without arguments, class or function, to get a classifier."""
-    name = settings.generate_classifier
-    if name is None:
-        return None
-    try:
-        made: Classifier = resolve_name(name)()
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise InvalidInputError(
-            f"KALLOS_GENERATE_CLASSIFIER is {name!r}: expected MODULE:NAME of a class: {error}"
-        ) from error
+    made: Classifier | None = _of_users("KALLOS_GENERATE_CLASSIFIER", settings.generate_classifier)
     return made
+
+
+def _scorer(settings: Settings) -> Scorer | None:
+    made: Scorer | None = _of_users("KALLOS_SCORER", settings.scorer)
+    return made
+
+
+def _of_users(setting: str, name: str | None) -> Any:  # noqa: ANN401  # whatever the user has put there
+    """What the name leads to is called without arguments, class or function. None without a name."""
+    try:
+        return None if name is None else resolve_name(name)()
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise InvalidInputError(f"{setting} is {name!r}: expected MODULE:NAME of a class: {error}") from error
 
 
 def _model_file(settings: Settings) -> Path:

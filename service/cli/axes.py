@@ -239,7 +239,7 @@ def import_one(
 
 @app.command()
 def measure(data_dir: DataDir = None, collection: Collection = None, as_json: Json = False) -> None:
-    """Measure pictures that an older version indexed: for colourfulness, brightness and sharpness.
+    """Measure pictures that lack it: colourfulness, brightness, sharpness, and what KALLOS_SCORER says.
 
     Stop it and run it again: it goes on where it was. What a person wrote stays.
     """
@@ -252,6 +252,7 @@ def measure(data_dir: DataDir = None, collection: Collection = None, as_json: Js
             lambda row: services.originals.read(row, services.fetcher.fetch),
             services.limits,
             threads=services.threads,
+            measurer=services.measurer,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
             should_stop=stop.is_set,
         )

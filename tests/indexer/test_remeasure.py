@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from indexer.collection import Collection
 from indexer.errors import NotFoundError
 from indexer.images import Limits
 from indexer.ingest import Ingest
+from indexer.measurer import Measurer
 from indexer.measures import FIELDS
 from indexer.originals import OriginalStore
 from indexer.remeasure import MeasureReport, measure_missing
@@ -141,3 +144,38 @@ def test_a_picture_deleted_meanwhile_is_left_out(old: Old) -> None:
     old.collection.delete(ids[:1])
     assert old.collection.fill({image_id: {"stars": 1} for image_id in ids}) == 5
     assert ids[0] not in old.measured()
+
+
+class Halves:
+    """A `Scorer`: how bright the left half is; it cannot take pictures that are taller than wide."""
+
+    names = ("left", "unknown")
+
+    def score(self, pixels_HW3: np.ndarray) -> dict[str, float]:
+        height, width, _ = pixels_HW3.shape
+        if height > width:
+            raise ValueError("too tall")
+        return {"left": float(pixels_HW3[:, : width // 2].mean()), "unknown": float("nan")}
+
+
+def test_a_model_of_the_users_own_sees_each_picture_when_it_is_indexed(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, size in (("wide.png", (90, 60)), ("tall.png", (60, 90))):
+        picture = Image.new("RGB", size)
+        picture.paste((200, 200, 200), (0, 0, size[0] // 2, size[1]))
+        picture.save(folder / name)
+    collection = Collection.open(tmp_path, model_id=ColourEncoder.model_id, dim=DIM)
+    measurer = Measurer(Halves())
+    ingest = Ingest(
+        collection, ColourEncoder(), ThumbnailStore(tmp_path), LIMITS, threads=1, measurer=measurer
+    )
+    report = ingest.run(open_source(folder, limits=LIMITS))
+    assert (report.indexed, report.failed) == (2, [])
+    tall, wide = (row.metadata["measured"] for row in collection.view().scroll())
+    assert isinstance(tall, dict)
+    assert isinstance(wide, dict)
+    assert (wide["left"], "unknown" in wide, "left" in tall) == (200.0, False, False)
+    assert "brightness" in tall
+    assert measurer.fields[-2:] == ("measured.left", "measured.unknown")
+    collection.close()
