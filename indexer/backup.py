@@ -178,6 +178,8 @@ class _Copier:
             left = size - start
             while left:
                 block = source.read(min(CHUNK, left))
+                if not block:
+                    raise CorruptStoreError(f"{path} ends {left} bytes before its published rows do")
                 out.write(block)
                 left -= len(block)
             out.truncate(size)

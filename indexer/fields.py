@@ -196,8 +196,10 @@ class Fields:
             first += len(different)
         return key_N
 
-    def counts(self, field: str, allowed_N: Bool[ndarray, " n"], slots: int, to_rows: ToRows) -> list[Count]:
-        """How many allowed rows have each value, most frequent first, then by value."""
+    def counts(
+        self, field: str, allowed_N: Bool[ndarray, " n"], slots: int, to_rows: ToRows, most: int
+    ) -> list[Count]:
+        """How many allowed rows have each of the `most` most frequent values, then by value."""
         column = self._column(field, slots)
         found: list[Count] = []
         for values, name in (
@@ -209,8 +211,13 @@ class Fields:
             inside_E = (row_E >= 0) & (row_E < len(allowed_N))
             kept_E = np.flatnonzero(inside_E)[allowed_N[row_E[inside_E]]]
             seen, many = np.unique(values.value_E[kept_E], return_counts=True)
+            if len(many) > most:  # nobody reads a million values
+                least = np.partition(many, -most)[-most]
+                above, equal = np.flatnonzero(many > least), np.flatnonzero(many == least)
+                keep = np.concatenate([above, equal[: most - len(above)]])
+                seen, many = seen[keep], many[keep]
             found += [Count(name(value), int(count)) for value, count in zip(seen, many, strict=True)]
-        return sorted(found, key=lambda one: (-one.count, str(one.value)))
+        return sorted(found, key=lambda one: (-one.count, str(one.value)))[:most]
 
     def _group(self, group: Group, slots: int, rows: int, to_rows: ToRows) -> Bool[ndarray, " n"]:
         mask_N = np.ones(rows, bool)

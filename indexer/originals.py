@@ -5,6 +5,7 @@ DATA_DIR/originals/ab/abcdef….
 """
 
 import os
+import secrets
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,8 @@ class OriginalStore:
         if path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+        # A name of its own: the same picture may arrive twice at once.
+        beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
         with beside.open("wb") as file:
             file.write(data)
             file.flush()

@@ -141,9 +141,9 @@ class View:
                 self._filters[key] = found
         return found
 
-    def counts(self, field: str, allow: Bitmap) -> list[Count]:
-        """How many of the allowed pictures have each value of `field`, most frequent first."""
-        return self._fields.counts(field, allow.mask(), self.slots, self._map.rows_of)
+    def counts(self, field: str, allow: Bitmap, most: int) -> list[Count]:
+        """How many of the allowed pictures have each of the `most` most frequent values of `field`."""
+        return self._fields.counts(field, allow.mask(), self.slots, self._map.rows_of, most)
 
     def search(
         self,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from indexer.errors import InvalidCursorError
 
+LARGEST = 2**62  # slot or count
 TIE = 1e-6  # scores closer than this may swap places between two computations of the same product
 
 
@@ -20,6 +21,7 @@ TIE = 1e-6  # scores closer than this may swap places between two computations o
 class Cursor:
     """`scales` holds (scale, offset) of each axis; `ties` the slots shown whose score is `score`.
 
+    `limits` are the values between which percentiles keep pictures, by axis.
     `rewrite` is what a language model made of the query: it would not say the same again. `queue` holds
     what is still to be shown of a list that was put in order as a whole: slots, and how many near-duplicates
     each stands for.
@@ -31,12 +33,13 @@ class Cursor:
     score: float | None = None
     ties: tuple[int, ...] = ()
     scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    limits: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
     rewrite: str | None = None
     queue: tuple[tuple[int, int], ...] = ()
 
     def encode(self) -> str:
         fields = [self.fingerprint, self.slots, self.shown, self.score, self.ties, self.scales]
-        fields += [self.rewrite, self.queue]
+        fields += [self.limits, self.rewrite, self.queue]
         return (
             base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
         )
@@ -49,7 +52,7 @@ class Cursor:
         """
         try:
             raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-            mark, slots, shown, score, ties, scales, rewrite, queue = json.loads(raw)
+            mark, slots, shown, score, ties, scales, limits, rewrite, queue = json.loads(raw)
             cursor = cls(
                 str(mark),
                 int(slots),
@@ -57,14 +60,20 @@ class Cursor:
                 None if score is None else float(score),
                 tuple(int(slot) for slot in ties),
                 {str(name): (float(scale), float(offset)) for name, (scale, offset) in scales.items()},
+                {str(name): (float(low), _number(high)) for name, (low, high) in limits.items()},
                 None if rewrite is None else str(rewrite),
                 tuple((int(slot), int(count)) for slot, count in queue),
             )
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise InvalidCursorError("this cursor is damaged: send it back exactly as it came") from error
-        if cursor.fingerprint != fingerprint or cursor.slots < 0 or cursor.shown < 0:
+        named = (cursor.slots, cursor.shown, *cursor.ties, *(slot for slot, _ in cursor.queue))
+        if cursor.fingerprint != fingerprint or not all(0 <= number < LARGEST for number in named):
             raise InvalidCursorError("this cursor belongs to another request: keep everything else unchanged")
         return cursor
+
+
+def _number(value: object) -> float | None:
+    return None if value is None else float(str(value))
 
 
 def fingerprint(*values: object) -> str:

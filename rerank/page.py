@@ -92,5 +92,6 @@ class Page:
             score=None if missing else last,
             ties=tuple(ties),
             scales=scales,
+            limits=self.cursor.limits,
             rewrite=self.cursor.rewrite,
         )

@@ -62,7 +62,7 @@ class Ranker:
         asked = (sorted(query.axes.items()), query.filter, sorted(query.percentiles.items()), query.ids)
         axes = self._taste.marks(query.axes, query.percentiles)
         mark = fingerprint("rank", query_D.tobytes(), axes, *asked, query.order, query.candidates)
-        scope = Scope.open(view, query.cursor, mark)
+        scope = Scope.open(view, query.cursor, mark).banded(self._taste, query.percentiles)
         terms = self._taste.terms(query.axes, None, view, scope.cursor.scales)
         allow, mode = self._candidates(query, query_D, scope)
         clock.lap("filter")
@@ -116,7 +116,7 @@ class Ranker:
     ) -> tuple[Bitmap, CandidateMode]:
         """Which pictures are ordered, and whether those are all that could be."""
         view = scope.view
-        allow = self._taste.within(query.percentiles, view, scope.eligible(query.filter))
+        allow = self._taste.within(scope.cursor.limits, view, scope.eligible(query.filter))
         allow = view.without(allow, named(query.parts, view))
         if query.ids is not None:
             allow = view.bitmap([row.slot for row in view.rows(query.ids)]) & allow

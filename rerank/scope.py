@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from indexer.bitmap import Bitmap
 from indexer.filters import Filter
 from indexer.view import View
+from rerank.axes.terms import Taste
 from rerank.cursor import Cursor
-from rerank.types import IdPart, Part
+from rerank.types import Bands, IdPart, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,11 @@ class Scope:
     def rewritten(self, text: str | None) -> "Scope":
         """With a rewrite that the following pages keep."""
         return replace(self, cursor=replace(self.cursor, rewrite=text))
+
+    def banded(self, taste: Taste, bands: Bands) -> "Scope":
+        """With the values of percentiles, which the following pages keep."""
+        limits = taste.limits(bands, self.view, self.cursor.limits)
+        return replace(self, cursor=replace(self.cursor, limits=limits))
 
     def eligible(self, condition: Filter | None) -> Bitmap:
         """Live pictures that pass the filter and were there when the first page was made."""

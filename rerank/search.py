@@ -97,6 +97,7 @@ class Searcher:
         asked = self._queries.ask(query.parts, view)
         clock.lap("encode")
         scope = Scope.open(view, query.cursor, self._fingerprint(query, asked))
+        scope = scope.banded(self._taste, query.percentiles)
         rewrite = self._rephrased(query)
         if rewrite is not None:
             scope = scope.rewritten(rewrite.text)
@@ -104,7 +105,7 @@ class Searcher:
         text = scope.cursor.rewrite
         question = asked if text is None else self._queries.ask(query.parts, view, rewrite=text)
         terms = self._taste.terms(query.axes, question, view, scope.cursor.scales)
-        allow = self._taste.within(query.percentiles, view, scope.eligible(query.filter))
+        allow = self._taste.within(scope.cursor.limits, view, scope.eligible(query.filter))
         clock.lap("filter")
         find = self._finder(query, terms, view, allow)
         present = self._arranged if query.has_second_stage else self._paged
@@ -128,7 +129,7 @@ class Searcher:
             images=view.images,
             model_id=self._queries.model_id,
             timings_ms=clock.laps(),
-            facets={name: view.counts(name, allow)[:MOST_COUNTS] for name in query.facets},
+            facets={name: view.counts(name, allow, MOST_COUNTS) for name in dict.fromkeys(query.facets)},
             rewritten=text is not None,
             rewrite=rewrite,
             match=match,
@@ -189,7 +190,8 @@ class Searcher:
             arranged = shortlist(view, slots_N, score_N, query.deduplicate, query.diversify)
             queue = list(zip(arranged.slots_K.tolist(), arranged.count_K.tolist(), strict=True))
         page, rest = queue[: query.limit], tuple(queue[query.limit :])
-        slots_K = np.array([slot for slot, _ in page], np.int64)
+        there = view.rows_at(np.array([slot for slot, _ in page], np.int64))  # others were deleted meanwhile
+        slots_K = np.array([row.slot for row in there], np.int64)
         hits = self._explained(view, sums, Scored(self._totals(view, sums, slots_K), slots_K))
         count = dict(page)
         hits = [replace(hit, duplicates=count[hit.image.slot] - 1) for hit in hits]

@@ -34,6 +34,7 @@ from service.generation.on_miss import Miss
 from service.schemas import AnyImageId, Body, FieldName, Limit, Name, Number, from_base64, metadata_of
 
 LONGEST_VECTOR = 16_384  # numbers
+LONGEST_CURSOR = 2_000_000  # characters: it names the pictures shown whose score is that of the last one
 EXAMPLE_FILTER: JsonDict = {"must": [{"range": {"taken_at": {"gte": "2020-01-01"}}}]}
 
 
@@ -143,7 +144,7 @@ class SearchRequest(Body):
     generate_if_no_match: bool = False
     match_threshold: Annotated[float, Field(ge=0, le=1)] = DEFAULT_THRESHOLD
     limit: Limit = 10
-    cursor: Annotated[str, Field(max_length=20_000)] | None = None
+    cursor: Annotated[str, Field(max_length=LONGEST_CURSOR)] | None = None
 
     def to_query(self) -> SearchQuery:
         return SearchQuery(
@@ -188,7 +189,7 @@ class RankRequest(Body):
     order: Literal["desc", "asc"] = "desc"
     candidates: Annotated[int, Field(ge=1, le=10_000)] = 200
     limit: Limit = 10
-    cursor: Annotated[str, Field(max_length=20_000)] | None = None
+    cursor: Annotated[str, Field(max_length=LONGEST_CURSOR)] | None = None
 
     def to_query(self, axis: str | None) -> RankQuery:
         return RankQuery(

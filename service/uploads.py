@@ -49,6 +49,10 @@ def add_uploads(services: Services, uploads: Sequence[Upload]) -> list[ItemRepor
     reports: dict[str, ItemReport] = {}
     ingest = replace(services.ingest(), on_item=lambda item: reports.__setitem__(item.uri, item))
     ingest.run(UploadSource(list(items.values())))
+    for uri, item in items.items():
+        if isinstance(item, SourceItem) and uri.startswith(UPLOAD) and reports[uri].id is not None:
+            # Whoever deleted an equal picture meanwhile took the file along; from now on it is referred to.
+            services.originals.put(uri.removeprefix(UPLOAD), item.read())
     return [reports[uri] for uri in uris]
 
 

@@ -19,6 +19,9 @@ from indexer.bitmap import Bitmap
 from indexer.view import View
 from rerank.axes.values import values_at
 
+Limits = tuple[float, float | None]
+"""From and below which value; None: to the most there is."""
+
 MOST_BYTES = 256 << 20  # of all axes that are kept; 8 bytes a picture and axis
 
 
@@ -45,15 +48,23 @@ class AxisValues:
         count = len(self.sorted_N)
         return float(self.sorted_N[min(count - 1, _position(percentile, count))]) if count else float("nan")
 
-    def band(self, low: float, high: float) -> Bitmap:
-        """Live pictures from `low` per cent up to, not including, `high` per cent, counted from the least.
+    def limits(self, low: float, high: float) -> Limits:
+        """Of the pictures from `low` per cent up to, not including, `high` per cent, counted from the least.
 
         With `high` = 100 the most are included. Equal pictures are in or out together, in the higher band; so
-        neighbouring bands share none and miss none. A picture without a value is in no band.
+        neighbouring bands share none and miss none.
         """
-        inside_N = self.value_N >= self.at(low)  # NaN compares false
-        if _position(high, len(self.sorted_N)) < len(self.sorted_N):
-            inside_N &= self.value_N < self.at(high)
+        count = len(self.sorted_N)
+        if count == 0:
+            return 0.0, 0.0
+        return self.at(low), self.at(high) if _position(high, count) < count else None
+
+    def within(self, limits: Limits) -> Bitmap:
+        """Live pictures whose value lies in `limits`; one without a value does not."""
+        floor, ceiling = limits
+        inside_N = self.value_N >= floor  # NaN compares false
+        if ceiling is not None:
+            inside_N &= self.value_N < ceiling
         return Bitmap.of_mask(inside_N) & self.alive
 
 

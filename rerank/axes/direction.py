@@ -14,6 +14,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from indexer.errors import InvalidAxisError
+from rerank.types import QUERY_TERM, REWRITE_TERM
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 SMALLEST_DIFFERENCE = 1e-4  # of unit vectors; below it the ends are the same picture or the same words
@@ -47,6 +48,6 @@ def check_name(name: str) -> str:
         raise InvalidAxisError(
             f"{name!r} cannot name an axis: expected 1 to 64 of a-z, 0-9, '_' and '-', a letter first"
         )
-    if name == "query":
-        raise InvalidAxisError("'query' is the name of the query's own contribution; choose another")
+    if name in (QUERY_TERM, REWRITE_TERM):
+        raise InvalidAxisError(f"{name!r} is the name of the query's own contribution; choose another")
     return name

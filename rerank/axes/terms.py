@@ -19,7 +19,7 @@ from indexer.axis_store import Axis, AxisStore
 from indexer.bitmap import Bitmap
 from indexer.errors import InvalidQueryError
 from indexer.view import View
-from rerank.axes.cache import AxisValues, ValuesCache
+from rerank.axes.cache import AxisValues, Limits, ValuesCache
 from rerank.axes.moments import MomentsCache, Spread
 from rerank.axes.values import axis_spread, check_model, values_of
 from rerank.page import Scored
@@ -106,13 +106,23 @@ class Taste:
             shares[term.axis.name] = term.scale * (value_K - term.offset)
         return shares
 
-    def within(self, bands: Mapping[str, tuple[float, float]], view: View, allow: Bitmap) -> Bitmap:
-        """Those of `allow` that stand between two percentiles of the collection on each axis named."""
+    def limits(
+        self, bands: Mapping[str, tuple[float, float]], view: View, fixed: Mapping[str, Limits]
+    ) -> dict[str, Limits]:
+        """The values at two percentiles of the collection on each axis, as the first page fixed them."""
         for name, (low, high) in bands.items():
             if not 0 <= low < high <= 100:
                 wrong = f"percentiles {low:g} to {high:g} of {name!r}"
                 raise InvalidQueryError(f"{wrong}: expected 0 <= from < to <= 100")
-            allow = self.values(self.axis(name), view).band(low, high) & allow
+        return {
+            name: fixed[name] if name in fixed else self.values(self.axis(name), view).limits(*band)
+            for name, band in bands.items()
+        }
+
+    def within(self, limits: Mapping[str, Limits], view: View, allow: Bitmap) -> Bitmap:
+        """Those of `allow` whose values lie within the limits of every axis named."""
+        for name, own in limits.items():
+            allow = self.values(self.axis(name), view).within(own) & allow
         return allow
 
     def _term(self, name: str, weight: float, unit: float, view: View, fixed: Scales) -> Term:

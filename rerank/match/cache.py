@@ -109,12 +109,14 @@ class MatchCache:
             with self._lock:
                 self._failed = (view.generation, str(error))
             return
-        learned = Learned(model, view.slots, view.images)
+        with self._lock:
+            self._learned = Learned(model, view.slots, view.images)
         if self._path is not None:
             about = {"model_id": self._encoder.model_id, "slots": view.slots, "images": view.images}
-            save_model(self._path, model, about)
-        with self._lock:
-            self._learned = learned
+            try:
+                save_model(self._path, model, about)
+            except OSError as error:
+                LOG.warning("the next process learns again when nothing matches: %s", error)
 
     def _load(self) -> Learned | None:
         if self._path is None or not self._path.exists():

@@ -14,6 +14,7 @@ from service.samples import find_samples
 from service.settings import Settings
 from service.wiring import open_services
 
+GRACE_S = 3  # for open answers when it is stopped: who watches a job's events would never end
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")]
 Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port to listen on.")]
 
@@ -52,4 +53,10 @@ def demo(
 
 def _serve(settings: Settings) -> None:
     ERR.print(f"Kallos on http://{settings.host}:{settings.port}/  (documentation: /docs)")
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_level="warning")
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE_S,
+    )

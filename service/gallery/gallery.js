@@ -37,6 +37,8 @@ async function refresh() {
     if (mine !== running) return;
     hits = [];
     at("#grid").replaceChildren();
+    at("#notes").replaceChildren(...notes(answer).map((text) => element("li", { textContent: text })));
+    making.show(answer);
     show(answer);
   } catch (error) {
     if (error.name !== "AbortError") fail(error);
@@ -72,12 +74,10 @@ function show(answer) {
   at("#grid").append(...answer.hits.map(card));
   if (!hits.length) at("#grid").append(emptyMessage(answer.index.images));
   plane.show(hits).catch(fail);
-  making.show(answer);
   const order = answer.candidates.mode === "exact" ? "every picture scored" : `best ${answer.candidates.n} candidates`;
   at("#status").className = "";
   at("#status").textContent =
     `${answer.index.images.toLocaleString()} pictures · ${order} · ${Math.round(answer.timings_ms.total)} ms · ${answer.model}`;
-  at("#notes").replaceChildren(...notes(answer).map((text) => element("li", { textContent: text })));
   at("#more button").hidden = cursor === null || state.view === "plane";
 }
 

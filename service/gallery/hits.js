@@ -6,7 +6,16 @@ import { button, element } from "/gallery/dom.js";
 const ROW_HEIGHT = 210;
 const HIDDEN = new Set(["captions", "caption", "width", "height", "size"]);
 
-const nameOf = (hit) => hit.metadata.caption || hit.metadata.prompt || decodeURI(hit.uri).split("/").pop();
+const nameOf = (hit) => hit.metadata.caption || hit.metadata.prompt || readable(hit.uri.split("/").pop());
+// A local path may hold any %, a URL only those that stand for something.
+function readable(name) {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
+}
+
 const shown = (score) => (score === null ? "—" : score.toFixed(3));
 
 // `give(end)` makes the picture an example of that end of the axis that is being taught.

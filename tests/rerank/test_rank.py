@@ -1,7 +1,7 @@
 """Orders, percentile bands and distributions against NumPy, while a collection grows and shrinks."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -143,13 +143,17 @@ def axis_values(values: list[float], dead: set[int]) -> AxisValues:
     return AxisValues(np.array(values), alive)
 
 
+def band_of(values: AxisValues, low: float, high: float) -> np.ndarray:
+    return values.within(values.limits(low, high)).rows()
+
+
 @given(VALUES, st.sets(st.integers(0, 39)), st.lists(st.floats(0.1, 99.9), max_size=4, unique=True))
 def test_neighbouring_bands_hold_every_picture_with_a_value_once(
     values: list[float], dead: set[int], cuts: list[float]
 ) -> None:
     kept = axis_values(values, dead)
     edges = [0.0, *sorted(cuts), 100.0]
-    bands = [kept.band(low, high).rows() for low, high in itertools.pairwise(edges)]
+    bands = [band_of(kept, low, high) for low, high in itertools.pairwise(edges)]
     expected = [i for i, value in enumerate(values) if value == value and i not in dead]
     assert sorted(np.concatenate(bands).tolist()) == expected
     for lower, upper in itertools.pairwise(bands):
@@ -161,7 +165,7 @@ def test_neighbouring_bands_hold_every_picture_with_a_value_once(
 def test_a_band_of_distinct_values_has_its_share(count: int, low: int, width: int) -> None:
     high = min(100, low + width)
     values = np.random.default_rng(count).permutation(count).astype(float)
-    members = axis_values(values.tolist(), set()).band(low, high).rows()
+    members = band_of(axis_values(values.tolist(), set()), low, high)
     ranks = sorted(values[members].astype(int).tolist())  # the value of a picture is its rank
     assert ranks == list(range(low * count // 100, count if high == 100 else high * count // 100))
 
@@ -177,6 +181,18 @@ def test_search_and_rank_stay_within_percentiles(stand: Stand) -> None:
     assert {hit.image.id for hit in found.hits} == expected
     priced = stand.engine.rank(RankQuery({"warm": 1.0}, percentiles={"price": (0, 100)}, limit=1000))
     assert len(priced.hits) == sum(price == price for price in stand.price.values())
+
+
+def test_a_page_keeps_the_percentiles_of_the_first(stand: Stand) -> None:
+    wish = RankQuery({"bright": 1.0}, percentiles={"warm": (50, 100)}, limit=50)
+    whole = [hit.image.id for hit in stand.engine.rank(replace(wish, limit=1000)).hits]
+    pages, cursor = [], None
+    for page in range(3):
+        answer = stand.engine.rank(replace(wish, cursor=cursor))
+        pages += [hit.image.id for hit in answer.hits]
+        cursor = answer.cursor
+        stand.add(60, seed=70 + page)
+    assert pages == whole[:150]
 
 
 @pytest.mark.parametrize("band", [(90, 90), (-1, 10), (50, 101), (60, 40), (float("nan"), 10)])

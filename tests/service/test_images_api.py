@@ -5,6 +5,7 @@ import io
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,19 @@ def test_a_job_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) -> None:
         done = wait(client, job)
         assert done["state"] == "succeeded"
         assert count(client) == 140
+
+
+def test_the_same_picture_may_arrive_many_times_at_once(client: httpx.Client) -> None:
+    data = encoded(noise(4711, (64, 64)))
+
+    def upload(_: int) -> int:
+        response = client.post("/images", files=[("files", ("same.png", data, "image/png"))])
+        assert response.status_code == 200, response.text
+        return int(response.json()["results"][0]["id"])
+
+    with ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(upload, range(16)))
+    assert len(ids) == 1
+    (image_id,) = ids
+    assert client.get(f"/images/{image_id}/content").content == data
+    client.delete(f"/images/{image_id}")
