@@ -68,6 +68,7 @@ def save(data_dir: Path, target: Path) -> None:
     while True:
         backup(data_dir, target)
         say("backed-up")
+        time.sleep(0.2)  # or it takes the lock again before the rebuild has woken up
 
 
 def main(data_dir: str, target: str, seed: str) -> None:
