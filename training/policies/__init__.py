@@ -1,0 +1,1 @@
+"""A generator whose weights can be trained: one class for each architecture, behind one protocol."""

@@ -1,0 +1,1 @@
+"""What a picture is worth: one class for each way to tell, behind one protocol."""
