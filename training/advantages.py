@@ -1,12 +1,14 @@
 """How much better a picture is than what it is compared with: rewards, centred and scaled.
 
-    ddpo     A = (r − mean) / (std + 1e-6) over the latest rewards of the same prompt (Black et al., arXiv:2305.13301)
-    group    A = (r − mean_G) / (std_G + 1e-8) over the pictures of the same prompt in this epoch (DanceGRPO, PCPO)
-    global   A = (r − mean_G) / (std_all + 1e-4): centred by prompt, scaled by the whole epoch (Flow-GRPO)
+    ddpo     A = (r − mean) / (std + 1e-6) over the latest rewards of the same prompt
+    group    A = (r − mean_G) / (std_G + 1e-8) over the pictures of the same prompt in this epoch
+    global   A = (r − mean_G) / (std_all + 1e-4): centred by prompt, scaled by the whole epoch
 
-Departures  Where a group's rewards are equal but for rounding (standard deviation below 1e-6), A is 0; divided by
-            the small numbers above, rounding would become an advantage. `group` scales by the population's
-            standard deviation, as PCPO's code does (DanceGRPO's divides by G − 1).
+Papers      ddpo: Black et al., arXiv:2305.13301; group: DanceGRPO, arXiv:2505.07818, and PCPO,
+            arXiv:2509.25774; global: Flow-GRPO, arXiv:2505.05470
+Departures  Where a group's rewards are equal but for rounding (standard deviation below 1e-6), A is 0;
+            divided by the small numbers above, rounding would become an advantage. `group` scales by the
+            population's standard deviation, as PCPO's code does (DanceGRPO's divides by G − 1).
 
 Dimension key   N pictures
 """
@@ -39,7 +41,7 @@ def global_std(reward_N: Rewards, prompt_N: Sequence[str]) -> Rewards:
 
 
 class PromptBuffers:
-    """DDPO's memory: for each prompt its latest `size` rewards; below `least` of them the epoch's stand in."""
+    """DDPO's memory: each prompt's latest `size` rewards. Below `least` of them the epoch's stand in."""
 
     def __init__(self, size: int = 32, least: int = 16) -> None:
         self._size = size

@@ -58,7 +58,7 @@ def uniform_sigma(
     """σ of PCPO's authors' sampler: the larger root of (1+w²) σ² − 2 c w σ + c² − B = 0, times η.
 
     With c = √((1−ᾱ_t)/α) and B = 1 − ᾱ'. The larger root belongs to a mean whose square root has the other
-    sign, so DDIM's true weight at this σ stays close to the native one: `training.objectives.pcpo`, Departures.
+    sign, so DDIM's true weight at this σ stays close to the native one: `training.objectives.pcpo`.
 
     Raises InvalidInputError: at some step there is no real root.
     """

@@ -1,7 +1,7 @@
 """DanceGRPO: PPO's clipped surrogate on flow matching and diffusion, on a random part of the steps.
 
-The loss is `ppo_clip.clipped_surrogate`, the sampler `diffusion.flow_sde.dance_grpo_steps` or DDIM, the advantage
-`advantages.group`; the pictures of one prompt may begin with the same noise.
+The loss is `ppo_clip.clipped_surrogate`, the sampler `diffusion.flow_sde.dance_grpo_steps` or DDIM, the
+advantage `advantages.group`; the pictures of one prompt may begin with the same noise.
 
 Paper       Xue et al., DanceGRPO, arXiv:2505.07818
 Departures  Which steps are trained is drawn anew each epoch and is the same for all of its pictures.

@@ -7,22 +7,21 @@ clip by a hinge on its logarithm, and makes the weight proportionate.
     log ρ = −[ w ⟨d, z⟩ + ½ w² ‖d‖² ],     d = f_θ − f_old                       propositions 1 and 2
     L     = E max( 0, ξ |A| − A log ρ )                                          the log-hinge
     diffusion   w(t) = w*, the same at every step
-    flow        w(t) = ζ Δt,     ζ = Σ w over the whole grid; Σ ζ Δt = Σ w, since the steps' lengths add up to 1
+    flow        w(t) = ζ Δt,     ζ = Σ w over the whole grid, so that Σ ζ Δt = Σ w, since Σ Δt = 1
 
 Symbols     d → change_BKHW, z → noise_BKHW, w → weight_B, log ρ → log_ratio_B, A → adv_B, ξ → clip_eps
-Modes       `constant`: w* = the mean native weight, in the loss only; the sampler stays native. `uniform-sigma`: the
-            authors' sampler (`ddim.uniform_sigma`) with the same constant in the loss. `uniform-lambda`: the
-            sampler blends the change against the base model so that its true weight is w* (`lambda_T`).
-            `proportionate`: ζ Δt.
+Modes       `constant`: w* = the mean native weight, in the loss only; the sampler stays native.
+            `uniform-sigma`: the authors' sampler (`ddim.uniform_sigma`) with that constant in the loss.
+            `uniform-lambda`: the sampler blends the change against the base model so that its true weight
+            is w* (`lambda_T`). `proportionate`: ζ Δt.
 Departures  1. ⟨d, z⟩ and ‖d‖² are means over latent elements, as in the authors' code, not sums.
-            2. `uniform-sigma` takes the larger root, as the authors' code does. That root solves w* = (c + √(B − σ²))/σ,
-               where DDIM's mean has c − √(B − σ²): the true weight of the sampler stays 0.39 to 3.37 on
-               Stable Diffusion's 50 steps, close to the native 0.37 to 3.27, and does not become uniform; what becomes
-               uniform is the weight in the loss. The smaller root has σ of 0.003 to 0.03, an almost deterministic
-               sampler. `uniform-lambda` is exact.
-            3. ζ is computed on the grid that is sampled, never quoted: 13.343 (FLUX, 16 steps, shift 3, η 0.3) and
-               4.297 (SD 3.5, 10 steps, shift 3, a 0.7; the authors' code has 4.315, which their grid gives) are
-               tests. Where steps are left out of training, ζ stays that of the whole grid.
+            2. `uniform-sigma` takes the larger root, as the authors' code does. It solves
+               w* = (c + √(B − σ²)) / σ, where DDIM's mean has c − √(B − σ²): on Stable Diffusion's 50 steps
+               the sampler's true weight stays 0.39 to 3.37, close to the native 0.37 to 3.27. What becomes
+               uniform is the weight in the loss. The smaller root has σ of 0.003 to 0.03, which is hardly
+               a random sampler any more. `uniform-lambda` is exact.
+            3. ζ is computed on the grid that is sampled, never quoted. Where steps are left out of
+               training, it stays that of the whole grid.
 
 Dimension key   B rows, each one step of one picture; T steps; K H W latents
 """
@@ -82,5 +81,5 @@ def proportionate_weight(steps: Steps) -> Table:
 
 
 def lambda_T(steps: Steps) -> Table:
-    """How much of the change is sampled with, so that the true weight of every step is the mean: λ = w* / w."""
+    """How much of the change is sampled with, so that each step's true weight is the mean: λ = w* / w."""
     return constant_weight(steps) / steps.weight_T
