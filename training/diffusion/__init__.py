@@ -1,0 +1,1 @@
+"""Samplers with log-probabilities: the mathematics of drawing, without a network."""

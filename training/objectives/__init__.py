@@ -1,0 +1,1 @@
+"""What is minimised: equations, each in one file, as pure functions."""
