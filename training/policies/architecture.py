@@ -5,12 +5,14 @@ Dimension key   B pictures, K H W latents
 
 from typing import Any, Protocol
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from indexer.errors import InvalidInputError
 from training.policies.policy import Kind
 
-# The projections of attention over the picture: what DDPO's and PCPO's runs adapt.
+# The projections of attention over the picture: what DDPO's and PCPO's runs of Stable Diffusion adapt.
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 # Joint attention has projections of the words beside them: what Flow-GRPO's runs adapt.
 JOINT_ATTENTION = (
@@ -28,35 +30,43 @@ Told = dict[str, Tensor]  # what a network is told of prompts, by name; the firs
 
 
 class Architecture(Protocol):
-    """`pipeline` and `network` are diffusers' own, which is untyped.
+    """`pipeline` is diffusers' own, which is untyped.
 
-    `predict` returns what samplers expect of `kind`, in the network's dtype, before any guidance is mixed in.
+    `tell` and `tell_nothing` are called without gradients, the text encoders on `device`; each makes one row.
     """
 
     @property
     def kind(self) -> Kind: ...
 
     @property
-    def lora_targets(self) -> tuple[str, ...]:
-        """Endings of the names of the layers that an adapter is put into."""
+    def part(self) -> str:
+        """The network's name in its pipeline."""
 
-    def latent_KHW(self, pipeline: Any, side_px: int) -> tuple[int, int, int]: ...  # noqa: ANN401
+    @property
+    def latent_KHW(self) -> tuple[int, int, int]: ...
 
-    def tell(self, pipeline: Any, prompt: str, device: Any) -> Told:  # noqa: ANN401
-        """One row. Called without gradients, the text encoders on `device`."""
+    @property
+    def takes_guidance(self) -> bool:
+        """A second prediction, told nothing, is mixed in where guidance is above 1."""
 
-    def tell_nothing(self, pipeline: Any, device: Any) -> Told:  # noqa: ANN401
-        """What the model's guidance starts from; empty where nothing is predicted a second time."""
+    def tell(self, pipeline: Any, prompt: str, device: torch.device) -> Told: ...  # noqa: ANN401
+
+    def tell_nothing(self, pipeline: Any, device: torch.device) -> Told:  # noqa: ANN401
+        """What the second prediction is told."""
 
     def predict(
         self,
-        network: Any,
+        network: torch.nn.Module,
         x_BKHW: Float[Tensor, "b k h w"],
         t_B: Float[Tensor, " b"],
         told: Told,
-    ) -> Float[Tensor, "b k h w"]: ...
+    ) -> Float[Tensor, "b k h w"]:
+        """What samplers expect of `kind`; no guidance is mixed in."""
 
 
-def scale_px(pipeline: Any) -> int:  # noqa: ANN401
-    """Pixels across one latent."""
-    return int(2 ** (len(pipeline.vae.config.block_out_channels) - 1))
+def latent_side(pipeline: Any, side_px: int, patch: int) -> int:  # noqa: ANN401
+    """Latents across a picture. Raises InvalidInputError: they make no whole patches."""
+    scale = int(2 ** (len(pipeline.vae.config.block_out_channels) - 1))
+    if side_px < 1 or side_px % (scale * patch):
+        raise InvalidInputError(f"side_px is {side_px}: expected a multiple of {scale * patch}")
+    return side_px // scale

@@ -1,7 +1,7 @@
 """FLUX.1: a transformer that predicts the velocity of flow matching, told how strong its guidance is.
 
-Guidance is distilled into the weights: one prediction a step. Four latents are one token inside; at the border
-latents are [K, H, W], as everywhere.
+Guidance is distilled into the weights: one prediction a step. Four latents are one token inside;
+at the border latents are [K, H, W], as everywhere.
 
 Dimension key   B pictures, K H W latents, L tokens of the picture or of the prompt, P = 4K width of a token
 """
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from training.policies.architecture import JOINT_ATTENTION, Told, scale_px
+from training.policies.architecture import Told, latent_side
 from training.policies.policy import Kind
 
 
@@ -21,27 +21,32 @@ from training.policies.policy import Kind
 class Flux:
     """The law is `training.policies.architecture.Architecture`.
 
-    `guidance` None: a model that is told none (FLUX.1 [schnell]).
+    `guidance` is what the network is told; None for one that is told none (FLUX.1 [schnell]).
     """
 
+    latent_KHW: tuple[int, int, int]
     guidance: float | None
     kind: Kind = "flow"
-    lora_targets: tuple[str, ...] = JOINT_ATTENTION
+    part: str = "transformer"
+    takes_guidance: bool = False
 
-    def latent_KHW(self, pipeline: Any, side_px: int) -> tuple[int, int, int]:  # noqa: ANN401
-        side = side_px // scale_px(pipeline)
-        return (pipeline.transformer.config.in_channels // 4, side, side)
+    @classmethod
+    def of(cls, pipeline: Any, side_px: int, guidance: float) -> "Flux":  # noqa: ANN401
+        """Raises InvalidInputError: a side that tokens do not fill."""
+        config = pipeline.transformer.config
+        side = latent_side(pipeline, side_px, patch=2)
+        return cls((config.in_channels // 4, side, side), guidance if config.guidance_embeds else None)
 
-    def tell(self, pipeline: Any, prompt: str, device: Any) -> Told:  # noqa: ANN401
+    def tell(self, pipeline: Any, prompt: str, device: torch.device) -> Told:  # noqa: ANN401
         token_1LE, pooled_1E, _ = pipeline.encode_prompt(prompt, device=device)
         return {"encoder_hidden_states": token_1LE, "pooled_projections": pooled_1E}
 
-    def tell_nothing(self, _pipeline: Any, _device: Any) -> Told:  # noqa: ANN401
+    def tell_nothing(self, _pipeline: Any, _device: torch.device) -> Told:  # noqa: ANN401
         return {}
 
     def predict(
         self,
-        network: Any,
+        network: torch.nn.Module,
         x_BKHW: Float[Tensor, "b k h w"],
         t_B: Float[Tensor, " b"],
         told: Told,

@@ -2,7 +2,7 @@
 
     predict:  x_t, t ─► [plain rows | told rows] ─► network, autocast ─► p_0 + g (p_1 − p_0), float32
 
-Dimension key   B pictures, K H W latents
+Dimension key   B pictures, K H W latents, S training timesteps
 """
 
 from collections import OrderedDict
@@ -17,75 +17,89 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from indexer.errors import InvalidInputError
-from training.policies.architecture import Architecture, Told, scale_px
+from training.policies.adapters import Adapter, attach, trainable
+from training.policies.architecture import Architecture, Told
 from training.policies.policy import Conditioning, Kind
 
 MOST_REMEMBERED = 2_048  # prompts; of FLUX.1 each takes 4 MB of main memory
-DENOISERS = ("unet", "transformer")
+NOTHING = None  # in place of a prompt: what guidance starts from
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Where and how the parts of a pipeline work.
+    """How the parts of a pipeline work.
 
     `autocast` None calculates in the dtype of the weights. With `rests`, text encoders and autoencoder are on
-    the device only while they work. `guidance` up to 1 predicts once, as told.
+    the device only while they work. `checkpointing` keeps the inputs of the network's blocks alone and
+    calculates the rest a second time for the gradient: a third slower, far smaller.
     """
 
     device: torch.device
-    autocast: torch.dtype | None
-    guidance: float
-    rests: bool
-    checkpointing: bool
+    autocast: torch.dtype | None = None
+    rests: bool = False
+    checkpointing: bool = False
 
 
 class PipelinePolicy:
     """The law is `training.policies.policy.Policy`.
 
-    The network stays in evaluation mode, so that nothing is dropped at random: the ratio of a first
-    minibatch is 1.
+    The network stays in evaluation mode, so that nothing is dropped at random. Trained weights are float32,
+    whatever the others are: a step of 1e-5 would vanish in bfloat16.
     """
 
     def __init__(
         self,
-        pipeline: Any,
+        pipeline: Any,  # noqa: ANN401  # diffusers is untyped
         architecture: Architecture,
         model_id: str,
-        side_px: int,
         running: Running,
+        *,
+        adapter: Adapter | None = None,
+        guidance: float = 1.0,
+        seed: int = 0,
     ) -> None:
+        """`adapter` None freezes everything: to draw with. `seed` draws the adapter's first weights.
+
+        `guidance` is mixed in above 1; an architecture that is told its guidance mixes none in.
+        """
         self._pipeline = pipeline
         self._architecture = architecture
         self._running = running
-        self._remembered: OrderedDict[str, Told] = OrderedDict()
-        self._plain: Told | None = None
-        self.model_id = model_id
-        self.latent_KHW = architecture.latent_KHW(pipeline, side_px)
-        _check_side(self.latent_KHW, side_px, scale_px(pipeline))
-        self.denoiser = next(name for name in DENOISERS if name in pipeline.components)
+        self._guidance = guidance
+        self._told: OrderedDict[str | None, Told] = OrderedDict()
         self._texts = [
             part
             for name, part in pipeline.components.items()
             if name.startswith("text_encoder") and part is not None
         ]
+        self.model_id = model_id
+        self.adapter = adapter
         for part in (self.network, pipeline.vae, *self._texts):
             part.requires_grad_(False).eval()
         for part in (pipeline.vae, *self._texts):
             part.to("cpu" if running.rests else running.device)
-        self.network.to(running.device)
         pipeline.vae.enable_slicing()  # one picture at a time
+        network = pipeline.components[self.part]
+        network.to(running.device)
         if running.checkpointing:
-            pipeline.components[self.denoiser].enable_gradient_checkpointing()
+            network.enable_gradient_checkpointing()
+        if adapter is not None:
+            attach(network, adapter, seed)
+            for _, weight in self.trainable():
+                weight.data = weight.data.float()
 
     @property
     def kind(self) -> Kind:
         return self._architecture.kind
 
     @property
-    def lora_targets(self) -> tuple[str, ...]:
-        """What the papers' runs adapt in this family."""
-        return self._architecture.lora_targets
+    def part(self) -> str:
+        """The network's name in its pipeline."""
+        return self._architecture.part
+
+    @property
+    def latent_KHW(self) -> tuple[int, ...]:
+        return self._architecture.latent_KHW
 
     @property
     def device(self) -> torch.device:
@@ -93,31 +107,26 @@ class PipelinePolicy:
 
     @property
     def network(self) -> torch.nn.Module:
-        network: torch.nn.Module = self._pipeline.components[self.denoiser]
+        network: torch.nn.Module = self._pipeline.components[self.part]
         return network
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Each prompt is read once and alone, so that its rows do not depend on those beside it."""
-        mixes = self._running.guidance > 1
-        missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._remembered]
-        if missing or (mixes and self._plain is None):
+        """Each prompt is read once and alone, so that its row does not depend on those beside it."""
+        mixed = [NOTHING] if self._guidance > 1 and self._architecture.takes_guidance else []
+        missing = [key for key in dict.fromkeys([*prompts, *mixed]) if key not in self._told]
+        if missing:
             with torch.no_grad(), self._at_work(*self._texts):
-                if mixes and self._plain is None:
-                    self._plain = _on_cpu(self._architecture.tell_nothing(self._pipeline, self.device))
-                read = {prompt: self._read(prompt) for prompt in missing}
-        else:
-            read = {}
-        self._remembered.update(read)
-        rows = [self._remembered[prompt] for prompt in prompts]
-        for prompt in prompts:
-            self._remembered.move_to_end(prompt)
-        while len(self._remembered) > MOST_REMEMBERED:
-            self._remembered.popitem(last=False)
-        plain = self._plain or {}
-        return Conditioning(
-            {name: torch.cat([row[name] for row in rows]).to(self.device) for name in rows[0]},
-            {name: torch.cat([row] * len(prompts)).to(self.device) for name, row in plain.items()},
+                for key in missing:
+                    self._told[key] = self._read(key)
+        for key in (*prompts, *mixed):
+            self._told.move_to_end(key)
+        known = Conditioning(
+            self._stacked([self._told[prompt] for prompt in prompts]),
+            self._stacked([self._told[NOTHING]] * len(prompts)) if mixed else {},
         )
+        while len(self._told) > MOST_REMEMBERED:
+            self._told.popitem(last=False)
+        return known
 
     def predict(
         self, x_BKHW: Float[Tensor, "b k h w"], t_B: Float[Tensor, " b"], known: Conditioning
@@ -126,7 +135,7 @@ class PipelinePolicy:
             return self._ask(x_BKHW, t_B, known.told)
         both = {name: torch.cat([known.plain[name], told]) for name, told in known.told.items()}
         plain_BKHW, told_BKHW = self._ask(torch.cat([x_BKHW, x_BKHW]), torch.cat([t_B, t_B]), both).chunk(2)
-        return plain_BKHW + self._running.guidance * (told_BKHW - plain_BKHW)
+        return plain_BKHW + self._guidance * (told_BKHW - plain_BKHW)
 
     @torch.no_grad()
     def decode(self, x_BKHW: Float[Tensor, "b k h w"]) -> list[UInt8[ndarray, "s s 3"]]:
@@ -139,7 +148,7 @@ class PipelinePolicy:
         return list(np.rint(colour_BHW3 * 255).astype(np.uint8))
 
     def trainable(self) -> Iterable[tuple[str, torch.nn.Parameter]]:
-        return ((name, weight) for name, weight in self.network.named_parameters() if weight.requires_grad)
+        return trainable(self.network)
 
     def _ask(
         self, x_BKHW: Float[Tensor, "b k h w"], t_B: Float[Tensor, " b"], told: Told
@@ -148,8 +157,15 @@ class PipelinePolicy:
         with torch.autocast(self.device.type, autocast, enabled=autocast is not None):
             return self._architecture.predict(self.network, x_BKHW, t_B, told).float()
 
-    def _read(self, prompt: str) -> Told:
-        return _on_cpu(self._architecture.tell(self._pipeline, prompt, self.device))
+    def _read(self, prompt: str | None) -> Told:
+        if prompt is NOTHING:
+            told = self._architecture.tell_nothing(self._pipeline, self.device)
+        else:
+            told = self._architecture.tell(self._pipeline, prompt, self.device)
+        return {name: tensor.cpu() for name, tensor in told.items()}
+
+    def _stacked(self, rows: Sequence[Told]) -> Told:
+        return {name: torch.cat([row[name] for row in rows]).to(self.device) for name in rows[0]}
 
     @contextmanager
     def _at_work(self, *parts: torch.nn.Module) -> Iterator[None]:
@@ -163,13 +179,3 @@ class PipelinePolicy:
         finally:
             for part in parts:
                 part.to("cpu")
-
-
-def _on_cpu(told: Told) -> Told:
-    return {name: tensor.cpu() for name, tensor in told.items()}
-
-
-def _check_side(latent_KHW: tuple[int, ...], side_px: int, scale: int) -> None:
-    """Two latents are the least that every family divides by."""
-    if side_px <= 0 or side_px % (2 * scale) != 0 or min(latent_KHW) < 1:
-        raise InvalidInputError(f"side_px is {side_px}: expected a multiple of {2 * scale}")

@@ -2,7 +2,7 @@
 
     x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε,    v = √ᾱ_t ε − √(1 − ᾱ_t) x_0   ⇒   ε = √ᾱ_t v + √(1 − ᾱ_t) x_t
 
-Dimension key   B pictures, T timesteps, K H W latents, L tokens, E width of the words
+Dimension key   B pictures, S training timesteps, K H W latents, L tokens, E width of the words
 Reference       Salimans and Ho, arXiv:2202.00512, appendix D (v)
 """
 
@@ -10,34 +10,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from indexer.errors import InvalidInputError
-from training.policies.architecture import ATTENTION, Told, scale_px
+from training.policies.architecture import Told, latent_side
 from training.policies.policy import Kind
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How noisy each timestep is (`abar_T` is ᾱ), and in which terms the network speaks of it."""
+    """How noisy each timestep is (`abar_S` is ᾱ), and in which terms the network speaks of it."""
 
-    abar_T: Tensor
+    abar_S: Float64[Tensor, " s"]
     predicts_v: bool
 
     @classmethod
     def of(cls, scheduler: Any) -> "Noise":  # noqa: ANN401
-        """Raises InvalidInputError: a network that predicts neither ε nor v, or no signal at all at the end."""
+        """Raises InvalidInputError: a network that predicts neither ε nor v, or pure noise at the end."""
         predicts = scheduler.config.prediction_type
         if predicts not in ("epsilon", "v_prediction"):
             raise InvalidInputError(f"the model predicts {predicts!r}: expected epsilon or v_prediction")
-        abar_T = scheduler.alphas_cumprod.float().cpu()
         if scheduler.config.get("rescale_betas_zero_snr", False):
             raise InvalidInputError(
                 "the model's last timestep is noise alone (rescale_betas_zero_snr), where ε says nothing: "
                 "expected a model that keeps some signal"
             )
-        return cls(abar_T, predicts == "v_prediction")
+        return cls(scheduler.alphas_cumprod.double().cpu(), predicts == "v_prediction")
 
     def to_epsilon(
         self,
@@ -47,40 +46,35 @@ class Noise:
     ) -> Float[Tensor, "b k h w"]:
         if not self.predicts_v:
             return raw_BKHW
-        abar_B111 = self.abar_T.to(t_B.device)[t_B.long()][:, None, None, None]
+        abar_B111 = self.abar_S[t_B.long().cpu()].to(x_BKHW)[:, None, None, None]
         return abar_B111.sqrt() * raw_BKHW.float() + (1 - abar_B111).sqrt() * x_BKHW
-
-
-def noise_of(pipeline: Any) -> Noise:  # noqa: ANN401
-    """Raises InvalidInputError: a U-Net that wants more than a picture, a time and words."""
-    if pipeline.unet.config.time_cond_proj_dim is not None:
-        raise InvalidInputError(
-            "the U-Net is told its guidance (time_cond_proj_dim), as distilled ones are: expected a plain one"
-        )
-    return Noise.of(pipeline.scheduler)
 
 
 @dataclass(frozen=True, slots=True)
 class StableDiffusion:
-    """The law is `training.policies.architecture.Architecture`."""
+    """1.x and 2.x. The law is `training.policies.architecture.Architecture`."""
 
+    latent_KHW: tuple[int, int, int]
     noise: Noise
     kind: Kind = "diffusion"
-    lora_targets: tuple[str, ...] = ATTENTION
+    part: str = "unet"
+    takes_guidance: bool = True
 
-    def latent_KHW(self, pipeline: Any, side_px: int) -> tuple[int, int, int]:  # noqa: ANN401
-        return _latent_KHW(pipeline, side_px)
+    @classmethod
+    def of(cls, pipeline: Any, side_px: int) -> "StableDiffusion":  # noqa: ANN401
+        """Raises InvalidInputError: a model or a side that training does not know."""
+        return cls(_latent_KHW(pipeline, side_px), Noise.of(pipeline.scheduler))
 
-    def tell(self, pipeline: Any, prompt: str, device: Any) -> Told:  # noqa: ANN401
+    def tell(self, pipeline: Any, prompt: str, device: torch.device) -> Told:  # noqa: ANN401
         token_1LE, _ = pipeline.encode_prompt(prompt, device, 1, do_classifier_free_guidance=False)
         return {"encoder_hidden_states": token_1LE}
 
-    def tell_nothing(self, pipeline: Any, device: Any) -> Told:  # noqa: ANN401
+    def tell_nothing(self, pipeline: Any, device: torch.device) -> Told:  # noqa: ANN401
         return self.tell(pipeline, "", device)
 
     def predict(
         self,
-        network: Any,
+        network: torch.nn.Module,
         x_BKHW: Float[Tensor, "b k h w"],
         t_B: Float[Tensor, " b"],
         told: Told,
@@ -93,21 +87,29 @@ class StableDiffusion:
 class StableDiffusionXL:
     """Two text encoders; the U-Net is told the picture's size too. The law is `Architecture`."""
 
+    latent_KHW: tuple[int, int, int]
     noise: Noise
     side_px: int
     kind: Kind = "diffusion"
-    lora_targets: tuple[str, ...] = ATTENTION
+    part: str = "unet"
+    takes_guidance: bool = True
 
-    def latent_KHW(self, pipeline: Any, side_px: int) -> tuple[int, int, int]:  # noqa: ANN401
-        return _latent_KHW(pipeline, side_px)
+    @classmethod
+    def of(cls, pipeline: Any, side_px: int) -> "StableDiffusionXL":  # noqa: ANN401
+        """Raises InvalidInputError: a model or a side that training does not know."""
+        if pipeline.vae.config.get("latents_mean") is not None:
+            raise InvalidInputError(
+                "the autoencoder shifts each channel (latents_mean): expected one with scaling_factor alone"
+            )
+        return cls(_latent_KHW(pipeline, side_px), Noise.of(pipeline.scheduler), side_px)
 
-    def tell(self, pipeline: Any, prompt: str, device: Any) -> Told:  # noqa: ANN401
+    def tell(self, pipeline: Any, prompt: str, device: torch.device) -> Told:  # noqa: ANN401
         token_1LE, _, pooled_1E, _ = pipeline.encode_prompt(
             prompt, device=device, do_classifier_free_guidance=False
         )
         return self._told(token_1LE, pooled_1E)
 
-    def tell_nothing(self, pipeline: Any, device: Any) -> Told:  # noqa: ANN401
+    def tell_nothing(self, pipeline: Any, device: torch.device) -> Told:  # noqa: ANN401
         """Zeros or the empty prompt, whichever the pipeline says."""
         _, token_1LE, _, pooled_1E = pipeline.encode_prompt(
             "", device=device, do_classifier_free_guidance=True
@@ -116,7 +118,7 @@ class StableDiffusionXL:
 
     def predict(
         self,
-        network: Any,
+        network: torch.nn.Module,
         x_BKHW: Float[Tensor, "b k h w"],
         t_B: Float[Tensor, " b"],
         told: Told,
@@ -131,7 +133,7 @@ class StableDiffusionXL:
         return self.noise.to_epsilon(raw_BKHW, x_BKHW, t_B)
 
     def _told(self, token_1LE: Tensor, pooled_1E: Tensor) -> Told:
-        """The picture is said to be whole: its first size and its present one are the same, nothing cropped."""
+        """The picture is said to be whole: as large as it ever was, nothing cropped."""
         sizes = [self.side_px, self.side_px, 0, 0, self.side_px, self.side_px]
         return {
             "encoder_hidden_states": token_1LE,
@@ -141,5 +143,10 @@ class StableDiffusionXL:
 
 
 def _latent_KHW(pipeline: Any, side_px: int) -> tuple[int, int, int]:  # noqa: ANN401
-    side = side_px // scale_px(pipeline)
-    return (pipeline.unet.config.in_channels, side, side)
+    config = pipeline.unet.config
+    if config.time_cond_proj_dim is not None:
+        raise InvalidInputError(
+            "the U-Net is told its guidance (time_cond_proj_dim), as distilled ones are: expected a plain one"
+        )
+    side = latent_side(pipeline, side_px, patch=2 ** (len(config.block_out_channels) - 1))
+    return (config.in_channels, side, side)

@@ -33,14 +33,20 @@ from transformers import (
 )
 
 WIDTH = 16  # of every text encoder
-SIDE_PX = 32  # what a dry run draws
+SIDE_PX = 32  # small enough for a dry run, large enough for every family
 
 
 def tiny_pipeline(family: str, *, seed: int, **extra: Any) -> Any:  # noqa: ANN401  # diffusers is untyped
-    """The same seed makes the same weights. `extra` replaces parts or settings of a family's builder."""
+    """The same seed makes the same weights. `extra` replaces parts or settings of a family's builder.
+
+    Parts are in evaluation mode, as loaded ones are: T5 would drop states at random.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pipeline = BUILDERS[family](**extra)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
