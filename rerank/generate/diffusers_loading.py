@@ -39,7 +39,7 @@ def open_pipeline(folder: PipelineFolder, options: GeneratorOptions) -> Opened:
         UnavailableError: No such device, something is not installed, or there is not enough memory.
     """
     device = device_of(options.device)
-    dtype = dtype_of(options.dtype, device)
+    dtype = _dtype(options.dtype, device)
     if options.offload != "none" and device.type == "cpu":
         raise InvalidInputError(f"offload is {options.offload!r}, but the device is a CPU: expected none")
     try:
@@ -177,8 +177,7 @@ def device_of(name: str) -> torch.device:
     return found
 
 
-def dtype_of(name: Dtype, device: torch.device) -> torch.dtype:
-    """Raises InvalidInputError: that device does not calculate in it."""
+def _dtype(name: Dtype, device: torch.device) -> torch.dtype:
     if name == "float16" and device.type == "cpu":
         raise InvalidInputError("dtype is 'float16', which is for a GPU: expected float32 or bfloat16")
     if name != "auto":

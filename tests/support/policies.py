@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from training.policies.adapters import Adapter
+from training.policies.options import Adapter, PolicyOptions
 from training.policies.pipeline import PipelinePolicy
-from training.policies.registry import PolicyOptions, load_policy
+from training.policies.registry import load_policy
 
 CPU = PolicyOptions(device="cpu")
 

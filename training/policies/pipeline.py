@@ -8,7 +8,6 @@ Dimension key   B pictures, K H W latents, S training timesteps
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,27 +16,13 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from training.policies.adapters import Adapter, attach, trainable
+from training.policies.adapters import attach, trainable
 from training.policies.architecture import Architecture, Told
+from training.policies.options import Adapter, PolicyOptions
 from training.policies.policy import Conditioning, Kind
 
 MOST_REMEMBERED = 2_048  # prompts; of FLUX.1 each takes 4 MB of main memory
 NOTHING = None  # in place of a prompt: what guidance starts from
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """How the parts of a pipeline work.
-
-    `autocast` None calculates in the dtype of the weights. With `rests`, text encoders and autoencoder are on
-    the device only while they work. `checkpointing` keeps the inputs of the network's blocks alone and
-    calculates the rest a second time for the gradient: a third slower, far smaller.
-    """
-
-    device: torch.device
-    autocast: torch.dtype | None = None
-    rests: bool = False
-    checkpointing: bool = False
 
 
 class PipelinePolicy:
@@ -52,20 +37,20 @@ class PipelinePolicy:
         pipeline: Any,  # noqa: ANN401  # diffusers is untyped
         architecture: Architecture,
         model_id: str,
-        running: Running,
+        device: torch.device,
+        options: PolicyOptions,
         *,
         adapter: Adapter | None = None,
-        guidance: float = 1.0,
         seed: int = 0,
     ) -> None:
         """`adapter` None freezes everything: to draw with. `seed` draws the adapter's first weights.
 
-        `guidance` is mixed in above 1; an architecture that is told its guidance mixes none in.
+        Guidance is mixed in above 1; an architecture that is told its guidance mixes none in.
         """
         self._pipeline = pipeline
         self._architecture = architecture
-        self._running = running
-        self._guidance = guidance
+        self._options = options
+        self._autocast = None if options.precision == "float32" else getattr(torch, options.precision)
         self._told: OrderedDict[str | None, Told] = OrderedDict()
         self._texts = [
             part
@@ -73,15 +58,16 @@ class PipelinePolicy:
             if name.startswith("text_encoder") and part is not None
         ]
         self.model_id = model_id
+        self.device = device
         self.adapter = adapter
         for part in (self.network, pipeline.vae, *self._texts):
             part.requires_grad_(False).eval()
         for part in (pipeline.vae, *self._texts):
-            part.to("cpu" if running.rests else running.device)
+            part.to("cpu" if options.rests else device)
         pipeline.vae.enable_slicing()  # one picture at a time
         network = pipeline.components[self.part]
-        network.to(running.device)
-        if running.checkpointing:
+        network.to(device)
+        if options.checkpointing:
             network.enable_gradient_checkpointing()
         if adapter is not None:
             attach(network, adapter, seed)
@@ -102,17 +88,13 @@ class PipelinePolicy:
         return self._architecture.latent_KHW
 
     @property
-    def device(self) -> torch.device:
-        return self._running.device
-
-    @property
     def network(self) -> torch.nn.Module:
         network: torch.nn.Module = self._pipeline.components[self.part]
         return network
 
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Each prompt is read once and alone, so that its row does not depend on those beside it."""
-        mixed = [NOTHING] if self._guidance > 1 and self._architecture.takes_guidance else []
+        mixed = [NOTHING] if self._options.guidance > 1 and self._architecture.takes_guidance else []
         missing = [key for key in dict.fromkeys([*prompts, *mixed]) if key not in self._told]
         if missing:
             with torch.no_grad(), self._at_work(*self._texts):
@@ -135,7 +117,7 @@ class PipelinePolicy:
             return self._ask(x_BKHW, t_B, known.told)
         both = {name: torch.cat([known.plain[name], told]) for name, told in known.told.items()}
         plain_BKHW, told_BKHW = self._ask(torch.cat([x_BKHW, x_BKHW]), torch.cat([t_B, t_B]), both).chunk(2)
-        return plain_BKHW + self._guidance * (told_BKHW - plain_BKHW)
+        return plain_BKHW + self._options.guidance * (told_BKHW - plain_BKHW)
 
     @torch.no_grad()
     def decode(self, x_BKHW: Float[Tensor, "b k h w"]) -> list[UInt8[ndarray, "s s 3"]]:
@@ -153,8 +135,7 @@ class PipelinePolicy:
     def _ask(
         self, x_BKHW: Float[Tensor, "b k h w"], t_B: Float[Tensor, " b"], told: Told
     ) -> Float[Tensor, "b k h w"]:
-        autocast = self._running.autocast
-        with torch.autocast(self.device.type, autocast, enabled=autocast is not None):
+        with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
             return self._architecture.predict(self.network, x_BKHW, t_B, told).float()
 
     def _read(self, prompt: str | None) -> Told:
@@ -169,7 +150,7 @@ class PipelinePolicy:
 
     @contextmanager
     def _at_work(self, *parts: torch.nn.Module) -> Iterator[None]:
-        if not self._running.rests:
+        if not self._options.rests:
             yield
             return
         for part in parts:

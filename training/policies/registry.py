@@ -6,7 +6,6 @@ diffusers:org/name       one from the local Hugging Face cache; nothing is fetch
 tiny:FAMILY              random weights of an architecture, a millionth of its size: for dry runs
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,18 @@ import torch
 from indexer.errors import InvalidInputError, UnavailableError, UnknownModelError
 from rerank.generate.diffusers_loading import (
     device_of,
-    dtype_of,
     is_out_of_memory,
     memory_of,
     read_pipeline,
 )
 from rerank.generate.families import FAMILIES, KNOWN_GENERATORS, Family
-from rerank.generate.options import Dtype
 from rerank.generate.pipeline_folder import PipelineFolder, read_index, read_pipeline_folder
 from rerank.generate.registry import BUILTIN, DIFFUSERS, find_folder
-from training.policies.adapters import Adapter
 from training.policies.architecture import Architecture
 from training.policies.builtin import BuiltinPolicy
 from training.policies.flux import Flux
-from training.policies.pipeline import PipelinePolicy, Running
+from training.policies.options import Adapter, PolicyOptions
+from training.policies.pipeline import PipelinePolicy
 from training.policies.sd3 import StableDiffusion3
 from training.policies.stable_diffusion import StableDiffusion, StableDiffusionXL
 from training.policies.tiny import SIDE_PX, tiny_pipeline
@@ -38,28 +35,10 @@ TINY_SEED = 11
 POSSIBLE = f"{BUILTIN}, {DIFFUSERS}/path/to/folder, {DIFFUSERS}org/name or {TINY}FAMILY"
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyOptions:
-    """Where and how a model is trained.
-
-    `device` and `dtype` as `rerank.generate.options.GeneratorOptions` has them; with "auto" a GPU calculates
-    in bfloat16. `guidance` 0 and `side_px` 0 are the family's own; the builtin generator is trained with 1.
-    `rests` and `checkpointing`: `training.policies.pipeline.Running`. The builtin generator takes none but
-    `device` and `guidance`, random weights no `side_px`.
-    """
-
-    device: str = "auto"
-    dtype: Dtype = "auto"
-    guidance: float = 0.0
-    side_px: int = 0
-    rests: bool = False
-    checkpointing: bool = False
-
-
 def load_policy(
     name: str,
     adapter: Adapter | None,
-    options: PolicyOptions = PolicyOptions(),  # frozen
+    options: PolicyOptions,
     *,
     seed: int = 0,
     cache: Path | None = None,
@@ -123,12 +102,12 @@ def _builtin(adapter: Adapter | None, options: PolicyOptions, seed: int) -> Buil
     expected = PolicyOptions(device=options.device, guidance=options.guidance)
     if options != expected:
         raise InvalidInputError(
-            "the builtin generator takes no dtype, side_px, rests or checkpointing: "
+            "the builtin generator takes no precision, side_px, rests or checkpointing: "
             f"expected them with {DIFFUSERS}"
         )
     return BuiltinPolicy(
         adapter=adapter,
-        guidance=options.guidance or 1.0,
+        guidance=options.guidance,
         device=str(device_of(options.device)),
         seed=seed,
     )
@@ -143,12 +122,8 @@ def _family(name: str) -> Family:
 
 
 def _read(folder: PipelineFolder, adapter: Adapter | None, options: PolicyOptions) -> Any:  # noqa: ANN401
-    """Frozen parts rest in the dtype that is calculated in; a network that is trained whole, in float32.
-
-    So does an autoencoder beside float16, in which some overflow.
-    """
-    device = device_of(options.device)
-    dtype = dtype_of(options.dtype, device)
+    """Frozen parts rest in the dtype that is calculated in; a network that is trained whole, in float32."""
+    dtype: torch.dtype = getattr(torch, options.precision)
     is_whole = adapter is not None and adapter.rank == 0
     try:
         return read_pipeline(
@@ -156,14 +131,14 @@ def _read(folder: PipelineFolder, adapter: Adapter | None, options: PolicyOption
             {
                 "default": dtype,
                 folder.family.denoiser: torch.float32 if is_whole else dtype,
-                "vae": torch.float32 if dtype == torch.float16 else dtype,
             },
         )
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise UnavailableError(
-            f"{folder.path}: not enough memory to load {folder.size_mb} MB of weights ({memory_of(device)})"
+            f"{folder.path}: not enough memory to load {folder.size_mb} MB of weights "
+            f"({memory_of(torch.device('cpu'))})"
         ) from error
 
 
@@ -176,18 +151,9 @@ def _policy(
     options: PolicyOptions,
     seed: int,
 ) -> PipelinePolicy:
+    architecture = _architecture(family, pipeline, side_px, options.guidance)
     device = device_of(options.device)
-    dtype = dtype_of(options.dtype, device)
-    guidance = options.guidance or family.guidance
-    return PipelinePolicy(
-        pipeline,
-        _architecture(family, pipeline, side_px, guidance),
-        model_id,
-        Running(device, None if dtype == torch.float32 else dtype, options.rests, options.checkpointing),
-        adapter=adapter,
-        guidance=guidance,
-        seed=seed,
-    )
+    return PipelinePolicy(pipeline, architecture, model_id, device, options, adapter=adapter, seed=seed)
 
 
 def _architecture(family: Family, pipeline: Any, side_px: int, guidance: float) -> Architecture:  # noqa: ANN401

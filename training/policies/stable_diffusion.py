@@ -14,6 +14,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from indexer.errors import InvalidInputError
+from training.diffusion.ddim import scaled_linear
 from training.policies.architecture import Told, latent_side
 from training.policies.policy import Kind
 
@@ -27,16 +28,18 @@ class Noise:
 
     @classmethod
     def of(cls, scheduler: Any) -> "Noise":  # noqa: ANN401
-        """Raises InvalidInputError: a network that predicts neither ε nor v, or pure noise at the end."""
+        """Raises InvalidInputError: predictions that are neither ε nor v, or another schedule."""
         predicts = scheduler.config.prediction_type
         if predicts not in ("epsilon", "v_prediction"):
             raise InvalidInputError(f"the model predicts {predicts!r}: expected epsilon or v_prediction")
-        if scheduler.config.get("rescale_betas_zero_snr", False):
+        abar_S = scaled_linear()
+        own_S = scheduler.alphas_cumprod.double().cpu()
+        if scheduler.config.get("rescale_betas_zero_snr") or not torch.allclose(own_S, abar_S, atol=1e-4):
             raise InvalidInputError(
-                "the model's last timestep is noise alone (rescale_betas_zero_snr), where ε says nothing: "
-                "expected a model that keeps some signal"
+                f"the model's noise ends at ᾱ = {float(own_S[-1]):.5f}: expected the schedule of Stable "
+                f"Diffusion (scaled_linear, 0.00085 to 0.012), which ends at {float(abar_S[-1]):.5f}"
             )
-        return cls(scheduler.alphas_cumprod.double().cpu(), predicts == "v_prediction")
+        return cls(abar_S, predicts == "v_prediction")
 
     def to_epsilon(
         self,

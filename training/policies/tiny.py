@@ -32,6 +32,7 @@ from transformers import (
     T5Tokenizer,
 )
 
+SCHEDULE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 WIDTH = 16  # of every text encoder
 SIDE_PX = 32  # small enough for a dry run, large enough for every family
 
@@ -58,9 +59,7 @@ def _sd15(**parts: Any) -> StableDiffusionPipeline:  # noqa: ANN401  # a safety 
         text_encoder=CLIPTextModel(_clip_config(tokenizer)),
         tokenizer=tokenizer,
         unet=_unet(cross_attention_dim=WIDTH),
-        scheduler=DDIMScheduler(
-            beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1
-        ),
+        scheduler=DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
         **{"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False, **parts},
     )
 
@@ -79,7 +78,7 @@ def _sdxl() -> StableDiffusionXLPipeline:
             addition_time_embed_dim=8,
             projection_class_embeddings_input_dim=6 * 8 + WIDTH,
         ),
-        scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear"),
+        scheduler=EulerDiscreteScheduler(**SCHEDULE),
         add_watermarker=False,
     )
 

@@ -14,10 +14,11 @@ from torch import Tensor
 from indexer.errors import InvalidInputError, UnknownModelError
 from tests.support.policies import CPU, tiny_policy
 from tests.support.tiny_pipelines import SEED, write_pipeline
-from training.policies.adapters import Adapter, save
+from training.policies.adapters import save
 from training.policies.architecture import ATTENTION, JOINT_ATTENTION
 from training.policies.flux import packed
-from training.policies.pipeline import PipelinePolicy, Running
+from training.policies.options import Adapter
+from training.policies.pipeline import PipelinePolicy
 from training.policies.policy import Policy
 from training.policies.registry import TINY_SEED, load_policy, tiny_name
 from training.policies.stable_diffusion import StableDiffusion
@@ -177,16 +178,15 @@ def test_velocities_are_turned_into_noise() -> None:
 
 def policy_of(pipeline: Any) -> PipelinePolicy:  # noqa: ANN401
     architecture = StableDiffusion.of(pipeline, SIDE_PX)
-    return PipelinePolicy(
-        pipeline, architecture, "of a test", Running(torch.device("cpu")), guidance=GUIDANCE
-    )
+    options = replace(CPU, guidance=GUIDANCE)
+    return PipelinePolicy(pipeline, architecture, "of a test", torch.device("cpu"), options)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda p: p.scheduler.register_to_config(prediction_type="sample"), "predicts 'sample'"),
-        (lambda p: p.scheduler.register_to_config(rescale_betas_zero_snr=True), "noise alone"),
+        (lambda p: p.scheduler.register_to_config(rescale_betas_zero_snr=True), "the schedule of Stable"),
         (lambda p: p.unet.register_to_config(time_cond_proj_dim=8), "time_cond_proj_dim"),
     ],
 )
@@ -211,8 +211,8 @@ def test_half_precision_predicts_nearly_the_same_in_float32(family: str, tmp_pat
     adapter = Adapter(rank=2, alpha=2.0, targets=TARGETS[family])
     options = replace(CPU, guidance=GUIDANCE, rests=True)
     whole, half = (
-        load_policy(f"diffusers:{folder}", adapter, replace(options, dtype=dtype))
-        for dtype in ("float32", "bfloat16")
+        load_policy(f"diffusers:{folder}", adapter, replace(options, precision=precision))
+        for precision in ("float32", "bfloat16")
     )
     assert half.model_id == whole.model_id != tiny_policy(family).model_id
     assert {weight.dtype for _, weight in half.trainable()} == {torch.float32}
@@ -228,7 +228,7 @@ def test_half_precision_predicts_nearly_the_same_in_float32(family: str, tmp_pat
 
 def test_a_network_that_is_trained_whole_rests_in_float32(tmp_path: Path) -> None:
     folder = write_pipeline("sd15", tmp_path / "sd15")
-    options = replace(CPU, dtype="bfloat16")
+    options = replace(CPU, precision="bfloat16")
     policy = load_policy(f"diffusers:{folder}", Adapter(rank=0), options)
     assert {weight.dtype for weight in policy.network.parameters()} == {torch.float32}
     assert len(list(policy.trainable())) == len(list(policy.network.parameters()))
@@ -249,7 +249,7 @@ def test_an_unknown_name_is_told_what_is_possible(name: str) -> None:
 
 def test_the_builtin_generator_is_a_policy_too() -> None:
     assert load_policy("builtin", Adapter(rank=4), CPU).kind == "flow"
-    with pytest.raises(InvalidInputError, match="takes no dtype"):
+    with pytest.raises(InvalidInputError, match="takes no precision"):
         load_policy("builtin", None, replace(CPU, side_px=64))
 
 
