@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from indexer.errors import InvalidInputError
-from training.policies.options import Adapter
+from training.policies.options import Adapter, PolicyOptions
 
 Objective = Literal["ppo-clip", "log-hinge"]
 Weights = Literal["native", "constant", "uniform-sigma", "uniform-lambda", "proportionate"]
@@ -13,15 +13,26 @@ Advantage = Literal["buffer", "group", "global"]
 
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
-    """`seen_as` "diffusion" samples a flow-matching model as a diffusion (`policies.as_diffusion`)."""
+    """`seen_as` "diffusion" samples a flow-matching model as a diffusion (`policies.as_diffusion`).
+
+    The rest is `policies.options.PolicyOptions`.
+    """
 
     name: str = "builtin"
     seen_as: Literal["itself", "diffusion"] = "itself"
     guidance: float = 1.0
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
+    side_px: int = 0
+    rests: bool = False
     checkpointing: bool = False
     adapter: Adapter = field(default_factory=Adapter)
+
+    @property
+    def options(self) -> PolicyOptions:
+        return PolicyOptions(
+            self.device, self.precision, self.guidance, self.side_px, self.rests, self.checkpointing
+        )
 
 
 @dataclass(frozen=True, slots=True)
