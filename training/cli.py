@@ -15,6 +15,7 @@ from training.encoder.evaluate import evaluate
 from training.encoder.fit import fit, read_pixels
 from training.generator.cli import evaluate_generator, generator_app
 from training.rankability.cli import evaluate_rankability, materials_app
+from training.rewards.cli import rewards_app
 
 CALIBRATION = 64
 
@@ -24,6 +25,7 @@ evaluate_app = typer.Typer(no_args_is_help=True, help="How good is it?")
 app.add_typer(encoder_app, name="encoder")
 app.add_typer(generator_app, name="generator")
 app.add_typer(materials_app, name="materials")
+app.add_typer(rewards_app, name="rewards")
 app.add_typer(evaluate_app, name="evaluate")
 evaluate_app.command("generator")(evaluate_generator)
 evaluate_app.command("rankability")(evaluate_rankability)
