@@ -58,14 +58,14 @@ def estimate(config: PolicyGradientConfig, algorithm: str, family: str, *, proce
     """Of each of `processes` GPUs that share an epoch's pictures.
 
     Args:
-        config: Of the run; its `policy.side_px` has to say a side.
+        config: Of the run; its `side_px` has to say a side.
         algorithm: Which of its algorithms.
         family: Of the model: `sd15`, `sdxl`, `sd3` or `flux`.
         processes: How many GPUs.
 
     Raises InvalidInputError: no such family or algorithm.
     """
-    half = config.policy.precision == "bfloat16"
+    half = config.policy.options.precision == "bfloat16"
     size = FLOAT // 2 if half else FLOAT
     is_whole = config.policy.adapter.rank == 0
     parameters = count_parameters(family)
@@ -73,7 +73,7 @@ def estimate(config: PolicyGradientConfig, algorithm: str, family: str, *, proce
     texts = size * sum(number for name, number in parameters.items() if name.startswith("text_encoder"))
     autoencoder = size * parameters["vae"]
     trained = FLOAT * count_trained(family, config.policy.adapter)
-    rests = config.policy.rests
+    rests = config.policy.options.rests
     return Estimate(
         (
             Line("network, frozen", 0 if is_whole else size * network),
@@ -87,7 +87,7 @@ def estimate(config: PolicyGradientConfig, algorithm: str, family: str, *, proce
             Line("a gradient's activations", _activation_bytes(config, family), "gradient"),
             Line(
                 "autoencoder's activations",
-                decoding_bytes(family, config.policy.side_px, half=half),
+                decoding_bytes(family, config.policy.options.side_px, half=half),
                 "decoding",
             ),
         )
@@ -97,11 +97,11 @@ def estimate(config: PolicyGradientConfig, algorithm: str, family: str, *, proce
 def _activation_bytes(config: PolicyGradientConfig, family: str) -> int:
     return kept_for_gradient(
         family,
-        config.policy.side_px,
+        config.policy.options.side_px,
         config.policy.adapter,
         rows=config.training.rows * _sides(config, family),
-        half=config.policy.precision == "bfloat16",
-        checkpointing=config.policy.checkpointing,
+        half=config.policy.options.precision == "bfloat16",
+        checkpointing=config.policy.options.checkpointing,
     ).most
 
 
@@ -110,12 +110,16 @@ def _epoch_bytes(config: PolicyGradientConfig, algorithm: str, family: str, proc
     chosen = config.algorithm(algorithm)
     has_reference = chosen.kl > 0 or chosen.weights == "uniform-lambda"
     tensors = config.sampler.steps * (4 if has_reference else 3) + 1
-    latents = FLOAT * tensors * latent_numbers(family, config.policy.side_px)
-    told = _sides(config, family) * told_numbers(family) * (2 if config.policy.precision == "bfloat16" else 4)
+    latents = FLOAT * tensors * latent_numbers(family, config.policy.options.side_px)
+    told = (
+        _sides(config, family)
+        * told_numbers(family)
+        * (2 if config.policy.options.precision == "bfloat16" else 4)
+    )
     pictures = -(-config.training.prompts * config.training.group // processes)
     return pictures * (latents + told)
 
 
 def _sides(config: PolicyGradientConfig, family: str) -> int:
     """Guidance predicts each picture twice; FLUX.1 is told its guidance."""
-    return 2 if config.policy.guidance > 1 and family != "flux" else 1
+    return 2 if config.policy.options.guidance > 1 and family != "flux" else 1

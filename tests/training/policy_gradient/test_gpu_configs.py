@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from training.cli import app
 from training.config import read_config
 from training.policies.registry import tiny_name
 from training.policy_gradient.config import PolicyGradientConfig
@@ -22,6 +24,12 @@ def config_of(name: str) -> PolicyGradientConfig:
     return read_config(PolicyGradientConfig, ROOT / f"configs/{name}.toml")
 
 
+def row_of(name: str) -> str:
+    """What the page says of a configuration."""
+    page = (ROOT / "docs/gpu-training.md").read_text()
+    return next(line for line in page.splitlines() if line.startswith(f"| `configs/{name}.toml`"))
+
+
 ALGORITHMS = [(name, algorithm) for name in CARDS_GB for algorithm in config_of(name).algorithms]
 
 
@@ -37,10 +45,11 @@ def test_a_configuration_fits_its_card_on_paper(name: str) -> None:
         found = estimate(config, algorithm, FAMILIES[name])
         assert found.most / 1e9 < CARDS_GB[name] - RESERVE_GB
         assert f"{found.most / 1e9:.2f} GB" in found.table().splitlines()[-1]
+        assert f"| {CARDS_GB[name]} GB | {found.most / 1e9:.1f} GB |" in row_of(name)
 
 
 def test_the_estimate_follows_from_its_parts() -> None:
-    """AdamW holds two numbers of 4 bytes for each trained one; GPUs share an epoch's pictures."""
+    """Two moments of 4 bytes for each trained number; GPUs share an epoch's pictures."""
     config = config_of("gpu_sd15")
     one, two = (estimate(config, "pcpo", "sd15", processes=processes) for processes in (1, 2))
     size = {line.what: line.bytes for line in one.lines}
@@ -81,3 +90,12 @@ def test_a_dry_run_makes_two_updates(name: str, algorithm: str, tmp_path: Path) 
     card = json.loads((tmp_path / "card.json").read_text())
     assert card["base"]["name"] == f"tiny:{FAMILIES[name]}"
     assert len(card["files"]) == 1
+
+
+def test_the_command_prints_the_estimate_that_the_page_shows(tmp_path: Path) -> None:
+    arguments = ["dry-run", "--config", str(ROOT / "configs/gpu_sd15.toml"), "--keep", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    shown = (ROOT / "docs/gpu-training.md").read_text().split("```")[1].strip()
+    assert result.stdout.count(shown) == len(config_of("gpu_sd15").algorithms)
+    assert {folder.name for folder in tmp_path.iterdir()} == set(config_of("gpu_sd15").algorithms)
