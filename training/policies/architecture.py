@@ -12,20 +12,6 @@ from torch import Tensor
 from indexer.errors import InvalidInputError
 from training.policies.policy import Kind
 
-# The projections of attention over the picture: what DDPO's and PCPO's runs of Stable Diffusion adapt.
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-# Joint attention has projections of the words beside them: what Flow-GRPO's runs adapt.
-JOINT_ATTENTION = (
-    "attn.to_q",
-    "attn.to_k",
-    "attn.to_v",
-    "attn.to_out.0",
-    "attn.add_q_proj",
-    "attn.add_k_proj",
-    "attn.add_v_proj",
-    "attn.to_add_out",
-)
-
 Told = dict[str, Tensor]  # what a network is told of prompts, by name; the first axis is the prompt
 
 

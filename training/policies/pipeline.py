@@ -64,7 +64,6 @@ class PipelinePolicy:
             part.requires_grad_(False).eval()
         for part in (pipeline.vae, *self._texts):
             part.to("cpu" if options.rests else device)
-        pipeline.vae.enable_slicing()  # one picture at a time
         network = pipeline.components[self.part]
         network.to(device)
         if options.checkpointing:
@@ -121,13 +120,9 @@ class PipelinePolicy:
 
     @torch.no_grad()
     def decode(self, x_BKHW: Float[Tensor, "b k h w"]) -> list[UInt8[ndarray, "s s 3"]]:
-        autoencoder = self._pipeline.vae
-        config = autoencoder.config
-        with self._at_work(autoencoder):
-            latent_BKHW = x_BKHW.to(self.device) / config.scaling_factor + (config.shift_factor or 0.0)
-            picture_B3HW = autoencoder.decode(latent_BKHW.to(autoencoder.dtype), return_dict=False)[0]
-        colour_BHW3 = (picture_B3HW.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-        return list(np.rint(colour_BHW3 * 255).astype(np.uint8))
+        """One picture at a time: the autoencoder's activations are far larger than its pictures."""
+        with self._at_work(self._pipeline.vae):
+            return [self._picture(x_1KHW) for x_1KHW in x_BKHW.split(1)]
 
     def trainable(self) -> Iterable[tuple[str, torch.nn.Parameter]]:
         return trainable(self.network)
@@ -137,6 +132,14 @@ class PipelinePolicy:
     ) -> Float[Tensor, "b k h w"]:
         with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
             return self._architecture.predict(self.network, x_BKHW, t_B, told).float()
+
+    def _picture(self, x_1KHW: Float[Tensor, "1 k h w"]) -> UInt8[ndarray, "s s 3"]:
+        autoencoder = self._pipeline.vae
+        config = autoencoder.config
+        latent_1KHW = x_1KHW.to(self.device) / config.scaling_factor + (config.shift_factor or 0.0)
+        picture_3HW = autoencoder.decode(latent_1KHW.to(autoencoder.dtype), return_dict=False)[0][0]
+        colour_HW3 = (picture_3HW.float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+        return np.rint(colour_HW3 * 255).astype(np.uint8)
 
     def _read(self, prompt: str | None) -> Told:
         if prompt is NOTHING:

@@ -14,8 +14,8 @@ from torch import Tensor
 from indexer.errors import InvalidInputError, UnknownModelError
 from tests.support.policies import CPU, tiny_policy
 from tests.support.tiny_pipelines import SEED, write_pipeline
+from training.config import read_config
 from training.policies.adapters import save
-from training.policies.architecture import ATTENTION, JOINT_ATTENTION
 from training.policies.flux import packed
 from training.policies.options import Adapter
 from training.policies.pipeline import PipelinePolicy
@@ -23,11 +23,17 @@ from training.policies.policy import Policy
 from training.policies.registry import TINY_SEED, load_policy, tiny_name
 from training.policies.stable_diffusion import StableDiffusion
 from training.policies.tiny import BUILDERS, SIDE_PX, tiny_pipeline
+from training.policy_gradient.config import PolicyGradientConfig
 
+ROOT = Path(__file__).parents[3]
 PROMPTS = ("a red kite", "two blue boats at sea")
 GUIDANCE = 3.0
 STEPS = 3
-TARGETS = {"sd15": ATTENTION, "sdxl": ATTENTION, "sd3": JOINT_ATTENTION, "flux": JOINT_ATTENTION}
+CONFIGS = {"sd15": "gpu_sd15", "sdxl": "gpu_sd15", "sd3": "gpu_sd35m", "flux": "gpu_flux"}
+TARGETS = {
+    family: read_config(PolicyGradientConfig, ROOT / f"configs/{name}.toml").policy.adapter.targets
+    for family, name in CONFIGS.items()
+}
 ALL = pytest.mark.parametrize("family", BUILDERS)
 
 
