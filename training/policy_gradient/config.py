@@ -15,12 +15,26 @@ Advantage = Literal["buffer", "group", "global"]
 
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
-    """`seen_as` "diffusion" samples a flow-matching model as a diffusion (`policies.as_diffusion`)."""
+    """`seen_as` "diffusion" samples a flow-matching model as a diffusion (`policies.as_diffusion`).
+
+    The rest is `policies.options.PolicyOptions`.
+    """
 
     name: str = "builtin"
     seen_as: Literal["itself", "diffusion"] = "itself"
-    options: PolicyOptions = field(default_factory=PolicyOptions)
+    guidance: float = 1.0
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    side_px: int = 0
+    rests: bool = False
+    checkpointing: bool = False
     adapter: Adapter = field(default_factory=Adapter)
+
+    @property
+    def options(self) -> PolicyOptions:
+        return PolicyOptions(
+            self.device, self.precision, self.guidance, self.side_px, self.rests, self.checkpointing
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +143,27 @@ class GuardConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ComparisonConfig:
+    """Rewards whose first reaching is reported; chosen before the runs that are compared."""
+
+    thresholds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyGradientConfig:
     """`held_out` are rewards that are watched, never trained on."""
 
     seed: int
     policy: PolicyConfig
-    prompts: PromptsConfig
     reward: RewardConfig
-    held_out: tuple[RewardConfig, ...]
     sampler: SamplerConfig
     training: TrainingConfig
     algorithms: dict[str, AlgorithmConfig]
+    held_out: tuple[RewardConfig, ...] = ()
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
     evaluation: EvaluationConfig = EvaluationConfig()
     guard: GuardConfig = field(default_factory=GuardConfig)
+    comparison: ComparisonConfig = ComparisonConfig()
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.guard.held_out_fall) - {reward.name for reward in self.held_out})

@@ -17,10 +17,15 @@ from training.policy_gradient.config import EvaluationConfig, GuardConfig, Polic
 from training.policy_gradient.evaluation import Judges, Pictures
 from training.policy_gradient.processes import Processes
 from training.policy_gradient.run import Outcome, Parts, Run
+from training.prompts.prompt_set import Prompt, PromptSet
 from training.rewards.reward import RewardCard
 
-PROMPTS = ("a red kite", "two boats at sea", "an old house", "a fox")
-HELD_OUT = ("a bird in the snow",)
+PROMPTS = PromptSet(
+    tuple(map(Prompt, ("a red kite", "two boats at sea", "an old house", "a fox"))),
+    (Prompt("a bird in the snow"),),
+    "dry run",
+    "",
+)
 
 
 class Brightness:
@@ -46,6 +51,7 @@ def miniature(config: PolicyGradientConfig) -> PolicyGradientConfig:
         training=replace(
             config.training, epochs=1, prompts=groups, group=size, updates=2, rows=2, checkpoint_every=1
         ),
+        held_out=(),
         evaluation=EvaluationConfig(every=1, prompts=1, seeds=2),
         guard=GuardConfig(),
     )
@@ -56,7 +62,7 @@ def dry_run(config: PolicyGradientConfig, algorithm: str, folder: Path) -> Outco
     small = miniature(config)
     policy = load_policy(small.policy.name, small.policy.adapter, small.policy.options, seed=small.seed)
     judges = Judges(Brightness(), {}, _features)
-    parts = Parts(policy, small.policy.name, policy.part, PROMPTS, HELD_OUT, judges)
+    parts = Parts(policy, small.policy.name, policy.part, PROMPTS, judges)
     return Run(small, algorithm, parts, folder, Processes(cpu=True)).run()
 
 
