@@ -1,7 +1,7 @@
-"""A reward server on this machine that speaks the wire format of docs/rewards.md, or misbehaves as it is told.
+"""A reward server on this machine that speaks the wire format of docs/rewards.md, or misbehaves as told.
 
-The score of a picture is the mean of its red channel, and one for each word of its prompt. What the server does
-is the path of its URL.
+The score of a picture is the mean of its red channel, and one for each word of its prompt. What the server
+does is the path of its URL.
 """
 
 import base64

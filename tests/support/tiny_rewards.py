@@ -1,10 +1,11 @@
 """Preference models with random weights, of the architectures of PickScore and HPSv2.1, as users have them.
 
-Their text projection is of rank one: the prompt PROMPT is turned exactly to the embedding of the picture `liked()`.
-So that picture has cosine 1, any other less, and the better one of a pair is known.
+Their text projection is of rank one: PROMPT is turned exactly to the embedding of the picture `liked()`. So
+that picture has cosine 1, any other less, and the better one of a pair is known.
 """
 
 import functools
+import json
 import tempfile
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
 from tests.support.files import halves, noise
-from tests.support.tiny_clip import MODEL, tiny_clip
+from tests.support.tiny_clip import CONFIG
 
 SEED = 21
+HPS_MODEL = "kallos-tiny-hps"
 SIDE = 64
 PROMPT = "a red kite"
 WORDS = ("[UNK]", "a", "red", "kite", "green", "hill", "<|startoftext|>", "<|endoftext|>")
@@ -73,9 +75,10 @@ def tiny_pickscore() -> Path:
 def tiny_hps() -> Path:
     """A checkpoint as HPSv2.1 is published: a pickle of plain tensors under `state_dict`."""
     path = Path(_root().name) / "HPS_v2.1_compressed.pt"
-    tiny_clip()  # registers the architecture
-    model = open_clip.create_model(MODEL, pretrained=str(tiny_clip().checkpoint)).eval()
-    with torch.no_grad():
+    register_hps()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(SEED)
+        model = open_clip.create_model(HPS_MODEL).eval()
         image_D = model.encode_image(clip_pixels(liked()))[0]
         width = model.text_projection.shape[0]
         projection = model.text_projection
@@ -85,6 +88,14 @@ def tiny_hps() -> Path:
         model.text_projection = projection
     torch.save({"epoch": 1, "state_dict": model.state_dict()}, path)
     return path
+
+
+@functools.cache
+def register_hps() -> None:
+    """Like ViT-H-14 it has no preprocessing of its own, so that open_clip's usual one holds."""
+    description = Path(_root().name) / f"{HPS_MODEL}.json"
+    description.write_text(json.dumps(CONFIG))
+    open_clip.add_model_config(description)
 
 
 def clip_pixels(pixels_SS3: UInt8[ndarray, "s s 3"]) -> Tensor:

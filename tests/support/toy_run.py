@@ -25,12 +25,18 @@ from training.policy_gradient.config import (
 from training.policy_gradient.evaluation import Judges
 from training.policy_gradient.processes import Processes
 from training.policy_gradient.run import Parts, Run
+from training.prompts.prompt_set import Prompt, PromptsConfig, PromptSet
+from training.rewards.config import RewardConfig
 from training.rewards.reward import RewardCard
 
 Pictures = Sequence[UInt8[ndarray, "s s 3"]]
 
-PROMPTS = ["a red fox", "the moon", "a house", "an apple"]
-HELD_OUT = ["a blue car", "a tree"]
+PROMPTS = PromptSet(
+    tuple(map(Prompt, ["a red fox", "the moon", "a house", "an apple"])),
+    tuple(map(Prompt, ["a blue car", "a tree"])),
+    "toy",
+    "",
+)
 FLOW = SamplerConfig("flow-grpo", steps=4, noise=0.7, last_is_noisy=False)
 DDIM = SamplerConfig("ddim", steps=4, noise=1.0)
 LONG_DDIM = SamplerConfig("ddim", steps=50, noise=1.0)  # with many fewer uniform-sigma has no root
@@ -90,6 +96,9 @@ def toy_config(sampler: SamplerConfig = FLOW, **training: Any) -> PolicyGradient
     return PolicyGradientConfig(
         seed=1,
         policy=PolicyConfig(adapter=LORA),
+        prompts=PromptsConfig(),
+        reward=RewardConfig("jpeg"),  # `toy_run` takes others
+        held_out=(),
         sampler=sampler,
         training=TrainingConfig(
             **({"epochs": 4, "prompts": 4, "group": 6, "rows": 24, "checkpoint_every": 1} | training)
@@ -108,5 +117,5 @@ def toy_run(
 ) -> Run:
     judges = judges or Judges(Brightness(), {"darkness": Brightness(-1)}, pixels)
     policy = toy_policy(generator, config.sampler, config.policy.adapter)
-    parts = Parts(policy, "tiny", "unet", PROMPTS, HELD_OUT, judges)
+    parts = Parts(policy, "tiny", "unet", PROMPTS, judges)
     return Run(config, algorithm, parts, folder, Processes(cpu=True))

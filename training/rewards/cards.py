@@ -6,7 +6,7 @@ CARDS = (
     RewardCard(
         name="aesthetic",
         low=-0.4,
-        high=0.4,
+        high=0.0,
         needs_prompt=False,
         licence="that of the encoder, or of the head",
         source="v·x of the encoder's axis aesthetics, or a head such as LAION's improved aesthetic predictor",
@@ -14,8 +14,8 @@ CARDS = (
     ),
     RewardCard(
         name="agreement",
-        low=-0.1,
-        high=0.6,
+        low=-0.15,
+        high=0.5,
         needs_prompt=True,
         licence="that of the encoder",
         source="cosine of prompt and picture, not multiplied by 100 (CLIPScore, arXiv:2104.08718)",

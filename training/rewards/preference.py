@@ -47,7 +47,13 @@ def load_pickscore(weights: str, card: RewardCard, *, device: str, cache: Path |
             "torchvision from the same package index"
         ) from error
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    model = ClipFolder(folder, tokenizer, torch.device(name))
+    try:
+        where = torch.device(name)
+    except RuntimeError as error:
+        raise InvalidInputError(f"device is {device!r}: expected auto, cpu, cuda or cuda:N") from error
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise UnavailableError(f"device is {device!r}, but torch finds no CUDA device")
+    model = ClipFolder(folder, tokenizer, where)
     return AgreementReward(Eyes(model.encode_images, model.encode_texts), card, model.scale)
 
 
