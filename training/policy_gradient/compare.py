@@ -77,9 +77,8 @@ class Report:
             for arm in self.arms:
                 found = arm.reached[number]
                 cells = (_mean(found.epochs), _mean(found.cpu_s), _mean(found.diversity), _mean(found.drift))
-                lines.append(
-                    f"| {row.threshold:g} | {arm.name} | {found.count} of {len(self.seeds)} | {' | '.join(cells)} |"
-                )
+                reached = f"{found.count} of {len(self.seeds)}"
+                lines.append(f"| {' | '.join((f'{row.threshold:g}', arm.name, reached, *cells))} |")
         return "\n".join(lines) + "\n"
 
 

@@ -15,26 +15,12 @@ Advantage = Literal["buffer", "group", "global"]
 
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
-    """`seen_as` "diffusion" samples a flow-matching model as a diffusion (`policies.as_diffusion`).
-
-    The rest is `policies.options.PolicyOptions`.
-    """
+    """`seen_as` "diffusion" samples a flow-matching model as a diffusion (`policies.as_diffusion`)."""
 
     name: str = "builtin"
     seen_as: Literal["itself", "diffusion"] = "itself"
-    guidance: float = 1.0
-    device: str = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
-    side_px: int = 0
-    rests: bool = False
-    checkpointing: bool = False
+    options: PolicyOptions = field(default_factory=PolicyOptions)
     adapter: Adapter = field(default_factory=Adapter)
-
-    @property
-    def options(self) -> PolicyOptions:
-        return PolicyOptions(
-            self.device, self.precision, self.guidance, self.side_px, self.rests, self.checkpointing
-        )
 
 
 @dataclass(frozen=True, slots=True)
