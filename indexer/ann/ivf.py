@@ -7,6 +7,8 @@ query opens far lists; lists without a match are never opened.
 Dimension key   N rows, D embedding, L lists, K proposed rows
 """
 
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,27 +19,31 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 
+from indexer.ann.segment import Segment, read_index
 from indexer.bitmap import Bitmap
-from indexer.errors import CorruptStoreError
 
 FEW_LISTS = 256
-CODES = {"ivf_rabitq": "RaBitQ", "ivf_sq8": "SQ8"}
 
 
 class Ivf:
-    """A built inverted file; see `indexer.ann.build` for how it comes to be."""
+    """A built inverted file, see `indexer.ann.build`, and the segments that followed it, in their order."""
 
-    def __init__(self, index: Any) -> None:  # noqa: ANN401 - a SWIG class
+    def __init__(self, index: Any, segments: Sequence[Segment] = ()) -> None:  # noqa: ANN401 - a SWIG class
         self._index = index
+        self._segments = (Segment(index, 0), *segments)
         self._lock = Lock()
-        self._list_of_row_N: Int32[ndarray, " n"] | None = None
-        self._size_L: Int64[ndarray, " l"] | None = None
         self._allowed: WeakKeyDictionary[Bitmap, Int64[ndarray, " l"]] = WeakKeyDictionary()
 
     @classmethod
     def load(cls, path: Path) -> "Ivf":
         """Map a file whose checksum has been checked; its codes stay in the page cache."""
         return cls(read_index(path, faiss.IO_FLAG_MMAP_IFC))
+
+    def followed_by(self, segments: Sequence[Segment]) -> "Ivf":
+        """With these instead of its own."""
+        followed = Ivf(self._index)
+        followed._segments = (self._segments[0], *segments)
+        return followed
 
     def save(self, path: Path) -> None:
         faiss.write_index(self._index, str(path))
@@ -49,7 +55,7 @@ class Ivf:
 
     @property
     def built(self) -> int:
-        return int(self._index.ntotal)
+        return self._segments[-1].end
 
     @property
     def widest(self) -> int:
@@ -58,7 +64,7 @@ class Ivf:
 
     def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
         _, nearest_1L = self._index.quantizer.search(query_D[None, :], min(effort, self._index.nlist))
-        rows = self._sizes()[nearest_1L[0]].sum()
+        rows = self._size_L[nearest_1L[0]].sum()
         allowed = self._allowed_per_list(allow)
         return float(allowed[nearest_1L[0]].sum() * self.built / max(1, rows * allowed.sum()))
 
@@ -72,30 +78,21 @@ class Ivf:
     def propose(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
     ) -> Int64[ndarray, " k"]:
-        want = min(want, self.built)
         effort = min(effort, self._index.nlist)
         if allow is None:
-            parameters = faiss.SearchParametersIVF(nprobe=effort)
-            _, found_1K = self._index.search(query_D[None, :], want, params=parameters)
-            return real(found_1K[0])
-        lists_L, distance_L = self._lists_to_open(query_D, effort, allow)
+            distance_1L, nearest_1L = self._index.quantizer.search(query_D[None, :], effort)
+            lists_L, distance_L = nearest_1L[0], distance_1L[0]
+        else:
+            lists_L, distance_L = self._lists_to_open(query_D, effort, allow)
         if len(lists_L) == 0:
             return np.empty(0, np.int64)
-        parameters = faiss.SearchParametersIVF(nprobe=len(lists_L), sel=faiss.IDSelectorBitmap(allow.bytes_B))
-        found_K, score_K = np.empty(want, np.int64), np.empty(want, np.float32)
-        # FAISS's Python method takes no parameters here; the C++ one does.
-        self._index.search_preassigned_c(
-            1,
-            faiss.swig_ptr(query_D),
-            want,
-            faiss.swig_ptr(lists_L),
-            faiss.swig_ptr(distance_L),
-            faiss.swig_ptr(score_K),
-            faiss.swig_ptr(found_K),
-            False,
-            parameters,
-        )
-        return real(found_K)
+        selector = None if allow is None else faiss.IDSelectorBitmap(allow.bytes_B)
+        found = [part.best(query_D, want, lists_L, distance_L, selector) for part in self._segments]
+        row_K = np.concatenate([rows_K for _, rows_K in found])
+        if len(row_K) <= want:
+            return row_K
+        score_K = np.concatenate([scores_K for scores_K, _ in found])
+        return row_K[np.argpartition(-score_K, want - 1)[:want]]
 
     def _lists_to_open(
         self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap
@@ -118,36 +115,22 @@ class Ivf:
         with self._lock:
             known_L = self._allowed.get(allow)
             if known_L is None:
-                list_of_row_N = self._lists()
-                members_N = allow.below(self.built).rows()
-                known_L = np.bincount(list_of_row_N[members_N], minlength=self._index.nlist)
+                known_L = self._count(allow.mask()[: self.built])
                 self._allowed[allow] = known_L
         return known_L
 
-    def _sizes(self) -> Int64[ndarray, " l"]:
+    def _count(self, allowed_N: ndarray) -> Int64[ndarray, " l"]:
+        """Whichever is fewer is counted: while pictures come, each search has new live ones, nearly all."""
+        lists, of_row_N = self._index.nlist, self._list_of_row_N
+        if 2 * np.count_nonzero(allowed_N) <= len(allowed_N):
+            return np.bincount(of_row_N[allowed_N], minlength=lists)
+        return self._size_L - np.bincount(of_row_N[~allowed_N], minlength=lists)
+
+    @cached_property
+    def _size_L(self) -> Int64[ndarray, " l"]:
         """How many rows each list holds."""
-        if self._size_L is None:
-            self._size_L = np.bincount(self._lists(), minlength=self._index.nlist)
-        return self._size_L
+        return np.bincount(self._list_of_row_N, minlength=self._index.nlist)
 
-    def _lists(self) -> Int32[ndarray, " n"]:
-        if self._list_of_row_N is None:
-            invlists = self._index.invlists
-            list_of_row_N = np.zeros(self.built, np.int32)
-            for number in range(self._index.nlist):
-                size = invlists.list_size(number)
-                if size:
-                    list_of_row_N[faiss.rev_swig_ptr(invlists.get_ids(number), size)] = number
-            self._list_of_row_N = list_of_row_N
-        return self._list_of_row_N
-
-
-def read_index(path: Path, flags: int) -> Any:  # noqa: ANN401
-    try:
-        return faiss.read_index(str(path), flags)
-    except RuntimeError as error:
-        raise CorruptStoreError(f"{path} is not a FAISS index: {error}") from error
-
-
-def real(found_K: Int64[ndarray, " k"]) -> Int64[ndarray, " k"]:
-    return found_K[found_K >= 0]  # FAISS fills what it lacks with -1
+    @cached_property
+    def _list_of_row_N(self) -> Int32[ndarray, " n"]:
+        return np.concatenate([part.list_of_row_N for part in self._segments])
