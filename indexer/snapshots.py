@@ -342,6 +342,6 @@ def _load(path: Path, family: Family, rows: Rows, gpu: Gpu | None) -> Placed:
         case "hnsw":
             return Placed(Hnsw.load(path, rows), "cpu")
         case "ivf_sq8":
-            return place(Ivf.load(path), gpu)
+            return place(Ivf.load(path, rows.pool), gpu)
         case "ivf_rabitq":
-            return Placed(Ivf.load(path), "cpu")  # FAISS has no such kernel
+            return Placed(Ivf.load(path, rows.pool), "cpu")  # FAISS has no such kernel

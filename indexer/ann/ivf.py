@@ -8,6 +8,7 @@ Dimension key   N rows, D embedding, L lists, K proposed rows
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -19,29 +20,33 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 
-from indexer.ann.segment import Segment, read_index
+from indexer.ann.rows import no_team
+from indexer.ann.segment import Estimated, Segment, read_index
 from indexer.bitmap import Bitmap
 
 FEW_LISTS = 256
+SHARED_ROWS = 30_000  # fewer are looked at before a second thread has woken up
+PARTS = 4
 
 
 class Ivf:
     """A built inverted file, see `indexer.ann.build`, and the segments that followed it, in their order."""
 
-    def __init__(self, index: Any, segments: Sequence[Segment] = ()) -> None:  # noqa: ANN401 - a SWIG class
+    def __init__(self, index: Any, pool: Executor | None = None) -> None:  # noqa: ANN401 - a SWIG class
         self._index = index
-        self._segments = (Segment(index, 0), *segments)
+        self._pool = pool  # for searches that are worth sharing
+        self._segments: tuple[Segment, ...] = (Segment(index, 0),)
         self._lock = Lock()
         self._allowed: WeakKeyDictionary[Bitmap, Int64[ndarray, " l"]] = WeakKeyDictionary()
 
     @classmethod
-    def load(cls, path: Path) -> "Ivf":
+    def load(cls, path: Path, pool: Executor | None = None) -> "Ivf":
         """Map a file whose checksum has been checked; its codes stay in the page cache."""
-        return cls(read_index(path, faiss.IO_FLAG_MMAP_IFC))
+        return cls(read_index(path, faiss.IO_FLAG_MMAP_IFC), pool)
 
     def followed_by(self, segments: Sequence[Segment]) -> "Ivf":
         """With these instead of its own."""
-        followed = Ivf(self._index)
+        followed = Ivf(self._index, self._pool)
         followed._segments = (self._segments[0], *segments)
         return followed
 
@@ -63,10 +68,10 @@ class Ivf:
         return -(-int(self._index.nlist) // 2)
 
     def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
-        _, nearest_1L = self._index.quantizer.search(query_D[None, :], min(effort, self._index.nlist))
-        rows = self._size_L[nearest_1L[0]].sum()
+        lists_L, _ = self._nearest(query_D, effort)
+        rows = self._size_L[lists_L].sum()
         allowed = self._allowed_per_list(allow)
-        return float(allowed[nearest_1L[0]].sum() * self.built / max(1, rows * allowed.sum()))
+        return float(allowed[lists_L].sum() * self.built / max(1, rows * allowed.sum()))
 
     def efforts(self) -> list[int]:
         steps = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
@@ -78,21 +83,43 @@ class Ivf:
     def propose(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
     ) -> Int64[ndarray, " k"]:
-        effort = min(effort, self._index.nlist)
         if allow is None:
-            distance_1L, nearest_1L = self._index.quantizer.search(query_D[None, :], effort)
-            lists_L, distance_L = nearest_1L[0], distance_1L[0]
-        else:
-            lists_L, distance_L = self._lists_to_open(query_D, effort, allow)
+            return self._best(query_D, want, *self._nearest(query_D, effort), None)[1]
+        lists_L, distance_L = self._lists_to_open(query_D, effort, allow)
+        if self._pool is None or self._allowed_per_list(allow)[lists_L].sum() < SHARED_ROWS:
+            return self._best(query_D, want, lists_L, distance_L, allow)[1]
+        # Every part has its share of the near lists and of the far ones, so about that of the best rows.
+        some = -(-want // PARTS)
+        parts = [
+            self._pool.submit(self._best, query_D, some, lists_L[at::PARTS], distance_L[at::PARTS], allow)
+            for at in range(PARTS)
+        ]
+        return np.concatenate([part.result()[1] for part in parts])
+
+    def _best(
+        self,
+        query_D: Float32[ndarray, " d"],
+        want: int,
+        lists_L: Int64[ndarray, " l"],
+        distance_L: Float32[ndarray, " l"],
+        allow: Bitmap | None,
+    ) -> Estimated:
+        """The `want` rows with the best estimated scores in these lists."""
         if len(lists_L) == 0:
-            return np.empty(0, np.int64)
+            return np.empty(0, np.float32), np.empty(0, np.int64)
+        lists_L, distance_L = np.ascontiguousarray(lists_L), np.ascontiguousarray(distance_L)
         selector = None if allow is None else faiss.IDSelectorBitmap(allow.bytes_B)
-        found = [part.best(query_D, want, lists_L, distance_L, selector) for part in self._segments]
-        row_K = np.concatenate([rows_K for _, rows_K in found])
-        if len(row_K) <= want:
-            return row_K
-        score_K = np.concatenate([scores_K for scores_K, _ in found])
-        return row_K[np.argpartition(-score_K, want - 1)[:want]]
+        parameters = faiss.SearchParametersIVF(nprobe=len(lists_L), sel=selector)
+        found = [part.best(query_D, want, lists_L, distance_L, parameters) for part in self._segments]
+        return found[0] if len(found) == 1 else _merged(found, want)
+
+    def _nearest(
+        self, query_D: Float32[ndarray, " d"], count: int
+    ) -> "tuple[Int64[ndarray, ' l'], Float32[ndarray, ' l']]":
+        """The nearest lists, and how near."""
+        with no_team():
+            found = self._index.quantizer.search(query_D[None, :], min(count, self._index.nlist))
+        return found[1][0], found[0][0]
 
     def _lists_to_open(
         self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap
@@ -102,12 +129,12 @@ class Ivf:
         enough = effort * self.built / self._index.nlist
         ask = min(4 * effort, self._index.nlist)
         while True:
-            distance_1L, nearest_1L = self._index.quantizer.search(query_D[None, :], ask)
-            holds_L = allowed_L[nearest_1L[0]]
+            lists_L, distance_L = self._nearest(query_D, ask)
+            holds_L = allowed_L[lists_L]
             opened = int(np.searchsorted(np.cumsum(holds_L), enough)) + 1
             if opened <= ask or ask == self._index.nlist:
                 keep_L = np.flatnonzero(holds_L[:opened])
-                return nearest_1L[0][keep_L], distance_1L[0][keep_L]
+                return lists_L[keep_L], distance_L[keep_L]
             ask = min(4 * ask, self._index.nlist)
 
     def _allowed_per_list(self, allow: Bitmap) -> Int64[ndarray, " l"]:
@@ -134,3 +161,13 @@ class Ivf:
     @cached_property
     def _list_of_row_N(self) -> Int32[ndarray, " n"]:
         return np.concatenate([part.list_of_row_N for part in self._segments])
+
+
+def _merged(parts: Sequence[Estimated], want: int) -> Estimated:
+    """The `want` best of all."""
+    score_K = np.concatenate([scores_K for scores_K, _ in parts])
+    row_K = np.concatenate([rows_K for _, rows_K in parts])
+    if len(row_K) <= want:
+        return score_K, row_K
+    best_K = np.argpartition(-score_K, want - 1)[:want]
+    return score_K[best_K], row_K[best_K]

@@ -23,6 +23,9 @@ from indexer.errors import CorruptStoreError, StoreError
 CODES = {"ivf_rabitq": "RaBitQ", "ivf_sq8": "SQ8"}
 CHUNK = 16_384
 
+Estimated = tuple[Float32[ndarray, " k"], Int64[ndarray, " k"]]
+"""Estimated scores, and the rows that have them."""
+
 
 class Segment:
     """Rows [first, end) in lists. Immutable once made; safe to search from threads."""
@@ -84,10 +87,9 @@ class Segment:
         want: int,
         lists_L: Int64[ndarray, " l"],
         distance_L: Float32[ndarray, " l"],
-        selector: Any,  # noqa: ANN401
-    ) -> "tuple[Float32[ndarray, ' k'], Int64[ndarray, ' k']]":
-        """Estimated scores and rows of the `want` best in these lists, best first."""
-        parameters = faiss.SearchParametersIVF(nprobe=len(lists_L), sel=selector)
+        parameters: Any,  # noqa: ANN401
+    ) -> "Estimated":
+        """The `want` best in these lists, best first."""
         want = min(want, self.end - self.first)
         found_K, score_K = np.empty(want, np.int64), np.empty(want, np.float32)
         # FAISS's Python method takes no parameters here; the C++ one does.

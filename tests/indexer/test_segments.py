@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from jaxtyping import Float32
@@ -105,11 +106,12 @@ def test_a_segment_is_the_same_whether_made_at_once_or_of_neighbours_and_read_ba
     merged = Segment.load(tmp_path / "merged", 500, index)
     whole = Segment.over(rows, 500, 900, index)
     assert (merged.first, merged.end) == (whole.first, whole.end) == (500, 900)
+    probing = faiss.SearchParametersIVF(nprobe=5)
     distance_QL, list_QL = index.quantizer.search(unit_vectors(10, DIM, 3), 5)
     for query_D, lists_L, distance_L in zip(unit_vectors(10, DIM, 3), list_QL, distance_QL, strict=True):
-        score_K, row_K = whole.best(query_D, 400, lists_L, distance_L, None)
+        score_K, row_K = whole.best(query_D, 400, lists_L, distance_L, probing)
         assert set(row_K) == set(500 + np.flatnonzero(np.isin(whole.list_of_row_N, lists_L)))
-        again_K, again_row_K = merged.best(query_D, 400, lists_L, distance_L, None)
+        again_K, again_row_K = merged.best(query_D, 400, lists_L, distance_L, probing)
         np.testing.assert_array_equal(np.sort(again_row_K), np.sort(row_K))
         np.testing.assert_array_equal(np.sort(again_K), np.sort(score_K))
 
