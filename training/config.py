@@ -4,7 +4,7 @@ import tomllib
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import GenericAlias
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from indexer.errors import InvalidInputError
 
@@ -42,6 +42,10 @@ def _value(kind: Any, value: Any, where: str) -> Any:  # noqa: ANN401  # types a
             raise InvalidInputError(f"{where} is {value!r}: expected a table")
         return of_table(kind, value, where)
     origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        if value not in inner:
+            raise InvalidInputError(f"{where} is {value!r}: expected one of {', '.join(map(str, inner))}")
+        return value
     if origin is dict:
         _expect(isinstance(value, dict), where, value, kind)
         return {key: _value(inner[1], item, f"{where}.{key}") for key, item in value.items()}

@@ -36,6 +36,20 @@ class Trajectories:
     def __len__(self) -> int:
         return self.x_T1BKHW.shape[1]
 
+    @classmethod
+    def joined(cls, parts: Sequence["Trajectories"]) -> "Trajectories":
+        """All pictures of parts that were drawn with the same steps."""
+        first = parts[0]
+        references = [part.reference_TBKHW for part in parts if part.reference_TBKHW is not None]
+        return cls(
+            first.steps,
+            Conditioning.joined([part.known for part in parts]),
+            torch.cat([part.x_T1BKHW for part in parts], dim=1),
+            torch.cat([part.noise_TBKHW for part in parts], dim=1),
+            torch.cat([part.prediction_TBKHW for part in parts], dim=1),
+            torch.cat(references, dim=1) if references else None,
+        )
+
 
 @torch.no_grad()
 def roll_out(

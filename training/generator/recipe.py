@@ -2,7 +2,6 @@
 
 import json
 import platform
-import subprocess
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +12,7 @@ from training.generator.export import save_folder
 from training.generator.prepare import ARRAYS, load_codec, prepare
 from training.generator.report import RECORD
 from training.generator.train import ema_weights, latest_checkpoint, spent, train
+from training.run_folder import commit
 
 PACKAGES = ("torch", "diffusers", "numpy", "onnx")
 
@@ -37,7 +37,7 @@ def run(config: GeneratorConfig, material: Path, work: Path, out: Path) -> None:
         "steps": step,
         "pictures": step * config.training.batch * config.training.processes,
         "cpu_s": spent(path),
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "device": "cpu",
         "versions": {name: version(name) for name in PACKAGES},
@@ -52,9 +52,3 @@ def _claim(config: GeneratorConfig, work: Path) -> None:
         claim.write_text(mine, "utf-8")
     elif claim.read_text("utf-8") != mine:
         raise InvalidInputError(f"{work} holds a run of another configuration: name another folder")
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent)
-    return done.stdout.strip() or "unknown"

@@ -61,8 +61,11 @@ def is_flat(
 
 
 def constant_weight(steps: Steps) -> Table:
-    """The mean native weight at every step: the total stays, the shares become equal."""
-    return torch.full_like(steps.weight_T, float(steps.weight_T.mean()))
+    """The mean native weight at every step: the total stays, the shares become equal.
+
+    Steps without noise have no weight and are not counted.
+    """
+    return torch.full_like(steps.weight_T, float(_finite(steps.weight_T).mean()))
 
 
 def proportionate_weight(steps: Steps) -> Table:
@@ -76,10 +79,13 @@ def proportionate_weight(steps: Steps) -> Table:
         raise InvalidInputError(
             "proportionate weights need a flow: expected constant, uniform-sigma or -lambda"
         )
-    native_T = steps.weight_T
-    return native_T[native_T.isfinite()].sum() * steps.dt_T
+    return _finite(steps.weight_T).sum() * steps.dt_T
 
 
 def lambda_T(steps: Steps) -> Table:
     """How much of the change is sampled with, so that each step's true weight is the mean: λ = w* / w."""
     return constant_weight(steps) / steps.weight_T
+
+
+def _finite(weight_T: Table) -> Tensor:
+    return weight_T[weight_T.isfinite()]

@@ -8,7 +8,6 @@ reads it without knowing alpha applies it at full strength.
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,26 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from indexer.errors import InvalidInputError
+from training.policies.options import Adapter
 from training.policies.policy import Policy
 
 NAME = "default"
 LORA_FILE = "pytorch_lora_weights.safetensors"  # diffusers' own name
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
-
-
-@dataclass(frozen=True, slots=True)
-class Adapter:
-    """`rank` 0 trains every weight. `targets` are ends of the names of layers, linear or convolution."""
-
-    rank: int = 16
-    alpha: float = 16.0
-    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
-
-    def __post_init__(self) -> None:
-        if self.rank < 0 or self.alpha <= 0:
-            raise InvalidInputError(
-                f"rank {self.rank}, alpha {self.alpha}: expected a rank of 0 or more, an alpha above 0"
-            )
 
 
 def attach(network: ModelMixin, adapter: Adapter, seed: int) -> None:

@@ -17,7 +17,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from rerank.generate.builtin import FOLDER
 from rerank.generate.folder import load_pipeline
 from rerank.generate.latents import to_bytes
-from training.policies.adapters import Adapter, attach, trainable
+from training.policies.adapters import attach, trainable
+from training.policies.options import Adapter
 from training.policies.policy import Conditioning, Kind
 
 
@@ -38,7 +39,7 @@ class BuiltinPolicy:
     ) -> None:
         """`adapter` None freezes everything: to draw with. `seed` draws the adapter's first weights."""
         self._pipeline = load_pipeline(folder)
-        self._pipeline.unet.to(device=device, dtype=torch.float32, memory_format=torch.channels_last)
+        self._pipeline.unet.to(device=device, memory_format=torch.channels_last)
         self._pipeline.unet.requires_grad_(False).eval()
         if adapter is not None:
             attach(self._pipeline.unet, adapter, seed)

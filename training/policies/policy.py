@@ -35,6 +35,17 @@ class Conditioning:
             {name: tensor[index_B] for name, tensor in self.plain.items()},
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence["Conditioning"]) -> "Conditioning":
+        told, plain = (
+            {
+                name: torch.cat([getattr(part, side)[name] for part in parts])
+                for name in getattr(parts[0], side)
+            }
+            for side in ("told", "plain")
+        )
+        return cls(told, plain)
+
 
 class Policy(Protocol):
     """A denoising network with its text encoder and its decoder.
