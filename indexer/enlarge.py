@@ -18,7 +18,7 @@ def resize(pixels_HW3: UInt8[ndarray, "h w 3"], width: int, height: int) -> UInt
     return asarray(Image.fromarray(pixels_HW3).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def to_png(pixels_HW3: UInt8[ndarray, "h w 3"]) -> bytes:
+def to_png(pixels_HW3: UInt8[ndarray, "h w 3"], *, level: int = 6) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(pixels_HW3).save(out, "PNG")
+    Image.fromarray(pixels_HW3).save(out, "PNG", compress_level=level)
     return out.getvalue()

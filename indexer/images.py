@@ -115,23 +115,24 @@ def media_type(format_: str) -> str:
     return FORMATS[format_.upper()][0] if format_.upper() in FORMATS else "application/octet-stream"
 
 
-def decode(data: bytes, limits: Limits, *, name: str = "") -> Picture:
-    """Decode a picture: upright, sRGB, alpha on white, reduced to at most WORKING_SIDE.
+def decode(data: bytes, limits: Limits, *, name: str = "", side: int = WORKING_SIDE) -> Picture:
+    """Decode a picture: upright, sRGB, alpha on white, reduced to at most `side` pixels a side.
 
     Args:
         data: An encoded file. What it is, is read from its bytes; animations give their first frame.
         limits: What one picture may take.
         name: Its file name, only to notice that it claims another format (`mislabelled` in the metadata).
+        side: The most pixels a side.
 
     Raises:
         UnreadableImageError: With one of REASONS. Nothing else is raised, whatever the bytes are.
     """
-    image, format_, size, raw = _open(data, limits, WORKING_SIDE)
+    image, format_, size, raw = _open(data, limits, side)
     metadata = dict(raw)
     suffix = PurePath(name).suffix.lower()
     if suffix in EXTENSIONS and suffix not in FORMATS[format_][1]:
         metadata["mislabelled"] = True
-    pixels = np.asarray(_fitted(image, WORKING_SIDE))
+    pixels = np.asarray(_fitted(image, side))
     return Picture(
         pixels=pixels,
         width=size[0],
@@ -145,6 +146,11 @@ def thumbnail(pixels_HW3: UInt8[ndarray, "h w 3"]) -> bytes:
     """A JPEG of at most THUMBNAIL_SIDE pixels a side."""
     # Hamming is as sharp as bicubic when it makes smaller, for half the work.
     return _jpeg(_fitted(Image.fromarray(pixels_HW3), THUMBNAIL_SIDE, Image.Resampling.HAMMING))
+
+
+def working_copy(pixels_HW3: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "h w 3"]:
+    """Pixels that `decode` gives for a file that holds exactly these: at most WORKING_SIDE a side."""
+    return np.asarray(_fitted(_to_rgb(Image.fromarray(pixels_HW3), WORKING_SIDE), WORKING_SIDE))
 
 
 def at_scale(pixels_HW3: UInt8[ndarray, "h w 3"], side: int) -> UInt8[ndarray, "h w 3"]:

@@ -14,7 +14,9 @@ from training.encoder.backbone import export_backbone
 from training.encoder.evaluate import evaluate
 from training.encoder.fit import fit, read_pixels
 from training.generator.cli import evaluate_generator, generator_app
+from training.policy_gradient.dry_cli import dry_run
 from training.rankability.cli import evaluate_rankability, materials_app
+from training.rewards.cli import rewards_app
 
 CALIBRATION = 64
 
@@ -24,7 +26,9 @@ evaluate_app = typer.Typer(no_args_is_help=True, help="How good is it?")
 app.add_typer(encoder_app, name="encoder")
 app.add_typer(generator_app, name="generator")
 app.add_typer(materials_app, name="materials")
+app.add_typer(rewards_app, name="rewards")
 app.add_typer(evaluate_app, name="evaluate")
+app.command("dry-run")(dry_run)
 evaluate_app.command("generator")(evaluate_generator)
 evaluate_app.command("rankability")(evaluate_rankability)
 

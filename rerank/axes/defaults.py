@@ -64,7 +64,7 @@ def ensure_default_axes(store: AxisStore, encoder: Encoder) -> None:
     for name in FIELDS.keys() - present:
         store.put(_of_field(name, *FIELDS[name], encoder))
     for name in PROMPTS.keys() - present:
-        store.put(_shipped_or_prompted(name, encoder))
+        store.put(shipped_or_prompted(name, encoder))
 
 
 def _of_field(name: str, field: str, card: str, encoder: Encoder) -> Axis:
@@ -82,7 +82,8 @@ def _of_field(name: str, field: str, card: str, encoder: Encoder) -> Axis:
     )
 
 
-def _shipped_or_prompted(name: str, encoder: Encoder) -> Axis:
+def shipped_or_prompted(name: str, encoder: Encoder) -> Axis:
+    """The default axis `name`, a key of PROMPTS, of this model."""
     shipped = encoder.axes().get(name)
     if shipped is not None:
         return Axis(

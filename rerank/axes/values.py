@@ -3,8 +3,10 @@
 Dimension key   N pictures, D embedding
 """
 
+from collections.abc import Callable
+
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
 from numpy import ndarray
 
 from indexer.axis_store import Axis
@@ -20,10 +22,18 @@ def values_at(axis: Axis, view: View, rows_N: Int64[ndarray, " n"]) -> Float[nda
         return view.numbers(axis.field)[rows_N]
     if axis.direction_D is not None:
         return view.matrix.project(axis.direction_D, rows_N)
-    assert axis.head is not None
-    head = Head.of(axis.head)
+    value = value_of(axis)
     starts = range(0, len(rows_N), BLOCK)
-    return np.concatenate([np.empty(0), *(head(view.matrix.take(rows_N[at : at + BLOCK])) for at in starts)])
+    return np.concatenate([np.empty(0), *(value(view.matrix.take(rows_N[at : at + BLOCK])) for at in starts)])
+
+
+def value_of(axis: Axis) -> Callable[[Float32[ndarray, "n d"]], Float[ndarray, " n"]]:
+    """v·x, or what the head says of x, for embeddings that need not be stored. Not for field axes."""
+    if axis.direction_D is not None:
+        direction_D = axis.direction_D
+        return lambda vectors_ND: vectors_ND @ direction_D
+    assert axis.head is not None
+    return Head.of(axis.head)
 
 
 def values_of(axis: Axis, view: View, slots_N: Int64[ndarray, " n"]) -> Float[ndarray, " n"]:

@@ -38,12 +38,12 @@ def open_pipeline(folder: PipelineFolder, options: GeneratorOptions) -> Opened:
         CorruptStoreError: The folder's files contradict each other.
         UnavailableError: No such device, something is not installed, or there is not enough memory.
     """
-    device = _device(options.device)
+    device = device_of(options.device)
     dtype = _dtype(options.dtype, device)
     if options.offload != "none" and device.type == "cpu":
         raise InvalidInputError(f"offload is {options.offload!r}, but the device is a CPU: expected none")
     try:
-        pipeline = _read(folder, dtype)
+        pipeline = read_pipeline(folder, dtype)
         use_adapters(pipeline, options.adapters)
         scheduler_of(pipeline, options.scheduler)
         colours = LatentColours.of(pipeline.vae)
@@ -57,6 +57,29 @@ def open_pipeline(folder: PipelineFolder, options: GeneratorOptions) -> Opened:
         ) from error
     name = str(dtype).removeprefix("torch.")
     return Opened(pipeline, device, name, options.offload, colours)
+
+
+def read_pipeline(folder: PipelineFolder, dtype: torch.dtype | dict[str, torch.dtype]) -> Any:  # noqa: ANN401
+    """All parts in main memory, in one dtype or each in its own ("default" is that of the others).
+
+    Raises CorruptStoreError, UnavailableError; RuntimeError or MemoryError where memory runs out.
+    """
+    try:
+        pipeline = getattr(diffusers, folder.family.pipeline).from_pretrained(
+            folder.path,
+            dtype=dtype,
+            variant=folder.variant,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    except ImportError as error:
+        raise UnavailableError(f"{folder.path}: a part needs more: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise CorruptStoreError(f"{folder.path}: diffusers cannot load it: {error}") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 def use_adapters(pipeline: Any, adapters: Sequence[Adapter]) -> None:  # noqa: ANN401
@@ -118,25 +141,6 @@ def memory_of(device: torch.device) -> str:
     return f"{device}: {free_memory() / 1e6:.0f} MB free"
 
 
-def _read(folder: PipelineFolder, dtype: torch.dtype) -> Any:  # noqa: ANN401
-    try:
-        pipeline = getattr(diffusers, folder.family.pipeline).from_pretrained(
-            folder.path,
-            dtype=dtype,
-            variant=folder.variant,
-            use_safetensors=True,
-            local_files_only=True,
-        )
-    except ImportError as error:
-        raise UnavailableError(f"{folder.path}: a part needs more: {error}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise CorruptStoreError(f"{folder.path}: diffusers cannot load it: {error}") from error
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
 def _load_adapter(pipeline: Any, name: str, adapter: Adapter) -> None:  # noqa: ANN401
     try:
         pipeline.load_lora_weights(
@@ -158,7 +162,8 @@ def _load_adapter(pipeline: Any, name: str, adapter: Adapter) -> None:  # noqa: 
         )
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """Raises InvalidInputError: no such kind of device; UnavailableError: this machine has none."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -83,7 +83,7 @@ def load_generator(
         return BuiltinGenerator(threads=threads)
     if not name.startswith(DIFFUSERS):
         raise UnknownModelError(f"{name!r} is no generator; possible: {POSSIBLE}")
-    path, label = _find(name, cache)
+    path, label = find_folder(name, cache)
     return DiffusersGenerator(read_pipeline_folder(path), label, _source(name, path), options)
 
 
@@ -119,8 +119,11 @@ def _is_path(rest: str) -> bool:
     return rest.startswith(("/", ".", "~"))
 
 
-def _find(name: str, cache: Path | None) -> tuple[Path, str]:
-    """Where the folder is, and how answers call it: without the machine's own paths."""
+def find_folder(name: str, cache: Path | None) -> tuple[Path, str]:
+    """Where the folder of a `diffusers:` name is, and how answers call it: without the machine's own paths.
+
+    Raises UnknownModelError: no such name is possible; UnavailableError: it is not in the cache.
+    """
     rest = name.removeprefix(DIFFUSERS)
     if _is_path(rest):
         path = Path(rest).expanduser().absolute()

@@ -37,12 +37,12 @@ from training.diffusion.steps import Steps, Table
 def log_ratio(
     change_BKHW: Float[Tensor, "b k h w"], noise_BKHW: Float[Tensor, "b k h w"], weight_B: Float[Tensor, " b"]
 ) -> Float[Tensor, " b"]:
-    """Propositions 1 and 2, without the cancellation of a difference of log-densities; float32.
+    """Propositions 1 and 2, without the cancellation of a difference of log-densities.
 
     With w the native weight this is the exact log-ratio (as a mean over elements); with another it is the
     objective's own.
     """
-    scaled_BKHW = weight_B[:, None, None, None] * change_BKHW.float()  # w d
+    scaled_BKHW = weight_B[:, None, None, None] * change_BKHW  # w d
     return -(scaled_BKHW * noise_BKHW + 0.5 * scaled_BKHW.square()).flatten(1).mean(1)
 
 

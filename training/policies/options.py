@@ -1,6 +1,7 @@
-"""What of a network is trained, as configurations say it. Imports no heavy library."""
+"""What of a network is trained, and how it runs, as configurations say it. Imports no heavy library."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from indexer.errors import InvalidInputError
 
@@ -18,3 +19,22 @@ class Adapter:
             raise InvalidInputError(
                 f"rank {self.rank}, alpha {self.alpha}: expected a rank of 0 or more, an alpha above 0"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyOptions:
+    """Where and how a model is trained; the builtin generator takes none but `device` and `guidance`.
+
+    `device` is "auto", "cpu", "cuda" or "cuda:N". In bfloat16, frozen weights rest in it and the network
+    calculates in it; trained weights and all that leaves the network are float32. `side_px` 0 is the model's
+    own side. With `rests`, text encoders and autoencoder are on the device only while they work.
+    `checkpointing` keeps the inputs of the network's blocks alone and calculates the rest a second time for
+    the gradient: a third slower, far smaller.
+    """
+
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    guidance: float = 1.0
+    side_px: int = 0
+    rests: bool = False
+    checkpointing: bool = False

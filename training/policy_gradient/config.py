@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from indexer.errors import InvalidInputError
-from training.policies.options import Adapter
+from training.policies.options import Adapter, PolicyOptions
+from training.prompts.prompt_set import PromptsConfig
+from training.rewards.config import RewardConfig
 
 Objective = Literal["ppo-clip", "log-hinge"]
 Weights = Literal["native", "constant", "uniform-sigma", "uniform-lambda", "proportionate"]
@@ -17,10 +19,7 @@ class PolicyConfig:
 
     name: str = "builtin"
     seen_as: Literal["itself", "diffusion"] = "itself"
-    guidance: float = 1.0
-    device: str = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
-    checkpointing: bool = False
+    options: PolicyOptions = field(default_factory=PolicyOptions)
     adapter: Adapter = field(default_factory=Adapter)
 
 
@@ -131,13 +130,23 @@ class GuardConfig:
 
 @dataclass(frozen=True, slots=True)
 class PolicyGradientConfig:
+    """`held_out` are rewards that are watched, never trained on."""
+
     seed: int
     policy: PolicyConfig
+    prompts: PromptsConfig
+    reward: RewardConfig
+    held_out: tuple[RewardConfig, ...]
     sampler: SamplerConfig
     training: TrainingConfig
     algorithms: dict[str, AlgorithmConfig]
     evaluation: EvaluationConfig = EvaluationConfig()
     guard: GuardConfig = field(default_factory=GuardConfig)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.guard.held_out_fall) - {reward.name for reward in self.held_out})
+        if unknown:
+            raise InvalidInputError(f"guard: held_out_fall names {', '.join(unknown)}, which is not held out")
 
     def algorithm(self, name: str) -> AlgorithmConfig:
         if name not in self.algorithms:

@@ -11,7 +11,7 @@ RUN/adapter/ or weights/, RUN/card.json      the result
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,18 +35,18 @@ from training.policy_gradient.guard import objection
 from training.policy_gradient.processes import Processes
 from training.policy_gradient.scalars import Scalars
 from training.policy_gradient.trainer import EpochRecord, Trainer
+from training.prompts.prompt_set import PromptSet
 from training.run_folder import METRICS, append, keep_rows, read_rows, write_card
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a run works with. `part` is the network's name in files; no `held_out` prompt is in `prompts`."""
+    """What a run works with. `part` is the network's name in files."""
 
     policy: Policy
     base: str
     part: str
-    prompts: Sequence[str]
-    held_out: Sequence[str]
+    prompts: PromptSet
     judges: Judges
 
 
@@ -78,12 +78,12 @@ class Run:
             credit,
             config.sampler,
             config.training,
-            parts.prompts,
+            parts.prompts.train,
             parts.judges.reward,
             config.seed,
             self.processes,
         )
-        asked = parts.held_out[: config.evaluation.prompts]
+        asked = [prompt.text for prompt in parts.prompts.held_out][: config.evaluation.prompts]
         self.exam = Exam(
             parts.policy,
             parts.judges,
@@ -198,6 +198,7 @@ class Run:
                 files=[path],
                 epoch=epoch,
                 stopped=stopped,
+                prompts={"source": self.parts.prompts.source, "sha256": self.parts.prompts.sha256},
                 weights={"native": _numbers(credit.steps.weight_T), "used": _numbers(credit.weight_T)},
             )
         return Outcome(self.folder, epoch, stopped)

@@ -22,6 +22,7 @@ from training.policies.policy import Policy
 from training.policy_gradient.config import SamplerConfig, TrainingConfig
 from training.policy_gradient.credit import Credit, Row
 from training.policy_gradient.processes import Processes
+from training.prompts.prompt_set import Prompt
 from training.rewards.reward import Reward
 from training.rollout import Trajectories, noise_of, roll_out
 
@@ -52,7 +53,7 @@ class Trainer:
     credit: Credit
     sampler: SamplerConfig
     config: TrainingConfig
-    prompts: Sequence[str]
+    prompts: Sequence[Prompt]
     reward: Reward
     seed: int
     processes: Processes
@@ -87,9 +88,11 @@ class Trainer:
         return EpochRecord(float(reward_N.mean()), float(reward_N.std()), *learned)
 
     def _choose_prompts(self, rng: np.random.Generator) -> list[str]:
-        """Without repetition as long as there are enough."""
-        chosen_P = rng.permutation(np.resize(rng.permutation(len(self.prompts)), self.config.prompts))
-        return [self.prompts[number] for number in np.repeat(chosen_P, self.config.group)]
+        """As often as their weights say; without repetition as long as there are enough."""
+        weight_P = np.array([prompt.weight for prompt in self.prompts])
+        count, many = self.config.prompts, len(self.prompts)
+        chosen = rng.choice(many, count, replace=count > many, p=weight_P / weight_P.sum())
+        return [self.prompts[number].text for number in np.repeat(chosen, self.config.group).tolist()]
 
     def _start_seeds(self, rng: np.random.Generator) -> list[int]:
         groups, size = self.config.prompts, self.config.group

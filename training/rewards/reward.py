@@ -21,6 +21,7 @@ class RewardCard:
     needs_prompt: bool
     licence: str
     source: str  # weights or formula, with the paper
+    weakness: str = ""  # what raises the number without a better picture
 
 
 class Reward(Protocol):
@@ -30,7 +31,7 @@ class Reward(Protocol):
     def card(self) -> RewardCard: ...
 
     def score(
-        self, pictures: Sequence[UInt8[ndarray, "s s 3"]], prompts: Sequence[str]
+        self, pictures: Sequence[UInt8[ndarray, "_ _ 3"]], prompts: Sequence[str]
     ) -> Float64[ndarray, " n"]:
         """One number a picture, finite. `prompts` are those that it was asked for with, one for each.
 

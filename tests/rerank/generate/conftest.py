@@ -8,7 +8,8 @@ import torch
 
 from rerank.generate.diffusers_generator import DiffusersGenerator
 from tests.support.drawing import load
-from tests.support.tiny_pipelines import BUILDERS, write_pipeline
+from tests.support.tiny_pipelines import write_pipeline
+from training.policies.tiny import BUILDERS
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,11 +15,8 @@ from indexer.errors import (
 from rerank.generate.diffusers_generator import DiffusersGenerator
 from rerank.generate.request import GenerationRequest, Pixels, Progress
 from tests.support.drawing import SMALL, difference, load
-from tests.support.tiny_pipelines import (
-    BUILDERS,
-    tiny_safety_checker,
-    write_pipeline,
-)
+from tests.support.tiny_pipelines import tiny_safety_checker, write_pipeline
+from training.policies.tiny import BUILDERS
 
 NEGATIVE = {"sd15": True, "sdxl": True, "sd3": True, "flux": False}
 

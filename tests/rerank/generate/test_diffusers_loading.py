@@ -32,12 +32,8 @@ from rerank.generate.plan import plan_of
 from rerank.generate.registry import load_generator
 from rerank.generate.request import Progress
 from tests.support.drawing import CPU, SMALL, difference, load
-from tests.support.tiny_pipelines import (
-    BUILDERS,
-    rewrite_index,
-    write_lora,
-    write_pipeline,
-)
+from tests.support.tiny_pipelines import rewrite_index, write_lora, write_pipeline
+from training.policies.tiny import BUILDERS
 
 
 def test_nothing_is_fetched(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:

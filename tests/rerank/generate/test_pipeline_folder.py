@@ -12,7 +12,8 @@ from rerank.generate.families import FAMILIES, KNOWN_GENERATORS
 from rerank.generate.pipeline_folder import UNKNOWN_LICENCE, UNREADABLE_LICENCE, read_pipeline_folder
 from rerank.generate.registry import download, list_generators, load_generator
 from tests.support.tiny_clip import put_in_cache
-from tests.support.tiny_pipelines import BUILDERS, rewrite_index, tiny_safety_checker, write_pipeline
+from tests.support.tiny_pipelines import rewrite_index, tiny_safety_checker, write_pipeline
+from training.policies.tiny import BUILDERS
 
 HOME = "kallos/tiny-diffusion"
 

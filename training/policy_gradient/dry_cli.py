@@ -1,0 +1,40 @@
+"""`kallos-train dry-run`. torch is imported when the command runs."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from indexer.errors import UnavailableError
+from rerank.generate.registry import BUILTIN
+from training.config import read_config
+from training.policy_gradient.config import PolicyGradientConfig
+
+
+def dry_run(
+    config: Annotated[Path, typer.Option("--config", help="The run, a TOML file.")],
+    gpus: Annotated[int, typer.Option(min=1, help="That share an epoch's pictures, for the estimate.")] = 1,
+    keep: Annotated[Path | None, typer.Option(help="Keep the runs' folders below this one.")] = None,
+) -> None:
+    """How much GPU memory a run needs; then each of its algorithms makes two updates of random weights."""
+    settings = read_config(PolicyGradientConfig, config)
+    try:
+        from training.policies.registry import TINY, tiny_name
+        from training.policy_gradient import dry_run as miniature
+        from training.policy_gradient.memory import estimate
+    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision was built for another torch
+        raise UnavailableError(
+            f"torch, diffusers or peft does not load ({error}); pip install 'kallos[train]', with torch and "
+            "torchvision from the same package index"
+        ) from error
+    name = tiny_name(settings.policy.name)
+    with tempfile.TemporaryDirectory() as scratch:
+        for algorithm in settings.algorithms:
+            if name != BUILTIN:
+                family = name.removeprefix(TINY)
+                found = estimate(settings, algorithm, family, processes=gpus)
+                sys.stdout.write(f"{algorithm}, on each of {gpus} GPU(s):\n{found.table()}\n")
+            outcome = miniature.dry_run(settings, algorithm, (keep or Path(scratch)) / algorithm)
+            sys.stdout.write(f"{algorithm}: two updates of {name} went well ({outcome.folder})\n\n")
