@@ -19,25 +19,23 @@ LOOK = "Look at the picture first and say to yourself what it lacks. "
 EXAMPLES = (
     (
         "a teapot",
-        "Step1_Plan: show one teapot, large and in the middle.\n"
+        "Step1_Plan: show one teapot in the middle.\n"
         "Step2_Plan: use a calm background.\n"
         f"{CAPTION} a teapot, soft shaded style, on a light green background",
     ),
     (
         "train, flat style",
         "Step1_Plan: keep the flat style.\n"
-        "Step2_Plan: use bright colours.\n"
-        f"{CAPTION} a red train, flat style, on a yellow background",
+        f"Step2_Plan: use bright colours.\n{CAPTION} a red train, flat style, on a yellow background",
     ),
 )
 
 
 def system(objective: Objective, *, sees_pictures: bool) -> str:
     return (
-        f"You write prompts for a program that draws, {GOALS[objective]}. {LOOK if sees_pictures else ''}"
-        f"Write a plan of at most {MOST_STEPS} lines, Step1_Plan:, Step2_Plan: and so on, each building on the "
-        f"line before. Then write one line that starts with {CAPTION} and holds the new prompt in at most "
-        f"{MOST_WORDS} words. Keep the subject and every detail of the caption."
+        f"You write prompts for a program that draws, {GOALS[objective]}. {LOOK if sees_pictures else ''}Write "
+        f"at most {MOST_STEPS} lines, Step1_Plan:, Step2_Plan: and so on, each building on the one before, "
+        f"then {CAPTION} and a prompt of at most {MOST_WORDS} words that keeps the subject and all details."
     )
 
 

@@ -13,11 +13,12 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from indexer.errors import InvalidInputError
-from training.policies.adapters import NAME, Adapter
+from training.policies.adapters import NAME
+from training.policies.options import Adapter
 
 
 class GumbelNoise(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
-    """Turns greedy decoding into sampling: argmax(logits / T + Gumbel noise) is a draw from softmax(logits / T).
+    """Turns greedy decoding into sampling: argmax(logits / T + Gumbel noise) is a draw from the softmax.
 
     Each row has a temperature and a generator of its own, so a draw does not depend on its neighbours, and
     transformers' own sampling, which uses torch's global generator, is not needed.
@@ -49,7 +50,7 @@ class Scored:
 
 
 def logp_sum_B(scored: Scored) -> Float[Tensor, " b"]:
-    """log π(answer | question) in float32: the sum over the answer's tokens, and over nothing else."""
+    """Log-probability of each answer in float32: the sum over the answer's tokens, and over nothing else."""
     logp_BLV = scored.logit_BLV.float().log_softmax(-1)
     logp_BL = logp_BLV.gather(-1, scored.token_BL[..., None])[..., 0]
     return torch.where(scored.is_token_BL, logp_BL, 0.0).sum(-1)

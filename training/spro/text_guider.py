@@ -7,13 +7,13 @@ and the reward answer to, not what a given picture lacks.
 """
 
 from collections.abc import Iterable, Sequence
-from os.path import commonprefix
+from itertools import takewhile
 
 import torch
 from torch import Tensor
 
 from rerank.rephrase.local import load
-from training.policies.adapters import Adapter
+from training.policies.options import Adapter
 from training.spro.guidance import Answer, Request
 from training.spro.instructions import EXAMPLES, OPENING, question, system
 from training.spro.language import GumbelNoise, Scored, attach, sample, score
@@ -73,7 +73,7 @@ class TextGuider:
     def _write(self, requests: Sequence[Request], noise: GumbelNoise) -> list[Answer]:
         """What all questions begin with is read once, not once an answer: most of the work."""
         questions = [self._ids(self._question(request)) for request in requests]
-        common = min(len(commonprefix(questions)), *(len(ids) - 1 for ids in questions))
+        common = min(_common(questions), *(len(ids) - 1 for ids in questions))
         padded = self._padded(questions, common)
         past = self._model(input_ids=padded["input_ids"][:1, :common], use_cache=True, logits_to_keep=1)
         past.past_key_values.batch_repeat_interleave(len(questions))
@@ -118,3 +118,9 @@ class TextGuider:
             "input_ids": torch.tensor(ids, device=device),
             "attention_mask": torch.tensor(mask, device=device),
         }
+
+
+def _common(questions: Sequence[list[int]]) -> int:
+    """How many tokens all begin with."""
+    alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*questions, strict=False))
+    return sum(1 for _ in alike)
