@@ -18,6 +18,7 @@ from training.policy_gradient.cli import add_commands
 from training.policy_gradient.dry_cli import dry_run
 from training.rankability.cli import evaluate_rankability, materials_app
 from training.rewards.cli import rewards_app
+from training.spro.cli import spro_evaluate, spro_image, spro_prompt
 
 CALIBRATION = 64
 
@@ -31,6 +32,8 @@ app.add_typer(rewards_app, name="rewards")
 app.add_typer(evaluate_app, name="evaluate")
 add_commands(app)
 app.command("dry-run")(dry_run)
+for command in (spro_prompt, spro_image, spro_evaluate):
+    app.command()(command)
 evaluate_app.command("generator")(evaluate_generator)
 evaluate_app.command("rankability")(evaluate_rankability)
 

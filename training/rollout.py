@@ -115,14 +115,26 @@ def draw(
     pictures = []
     for first in range(0, len(prompts), batch):
         part = slice(first, first + batch)
-        known = policy.encode(prompts[part])
-        x = start_BKHW[part].to(policy.device, torch.float32)
-        for step in range(len(steps)):
-            t_B = steps.time_T[step].float().expand(len(x)).to(x.device)
-            z = torch.randn(x.shape, generator=rng).to(x.device)
-            x = steps.mean(step, x, policy.predict(x, t_B, known)) + steps.std(step, x) * z
-        pictures += policy.decode(x)
+        pictures += policy.decode(denoise(policy, prompts[part], start_BKHW[part], steps, rng))
     return pictures
+
+
+@torch.no_grad()
+def denoise(
+    policy: Policy,
+    prompts: Sequence[str],
+    start_BKHW: Float[Tensor, "b k h w"],
+    steps: Steps,
+    rng: torch.Generator,
+) -> Float[Tensor, "b k h w"]:
+    """Clean latents of one batch."""
+    known = policy.encode(prompts)
+    x = start_BKHW.to(policy.device, torch.float32)
+    for step in range(len(steps)):
+        t_B = steps.time_T[step].float().expand(len(x)).to(x.device)
+        z = torch.randn(x.shape, generator=rng).to(x.device)
+        x = steps.mean(step, x, policy.predict(x, t_B, known)) + steps.std(step, x) * z
+    return x
 
 
 def noise_of(seeds: Sequence[int], latent_KHW: Sequence[int]) -> Float[Tensor, "b k h w"]:

@@ -31,7 +31,7 @@ END = "}"
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class Loaded:
     tokenizer: Any  # of transformers, whose types depend on the model
     model: Any
 
@@ -43,11 +43,9 @@ class LocalModel:
     """
 
     def __init__(self, name: str) -> None:
-        for package in NEEDED:
-            if importlib.util.find_spec(package) is None:
-                raise UnavailableError(f"local models need {package}: pip install 'kallos[llm]'")
+        _check_packages()
         self._path = _weights(name.removeprefix(PREFIX))
-        self._is_known = name == f"{PREFIX}{SMOLLM2}"
+        self._name = name
         self._lock = Lock()
 
     @property
@@ -78,18 +76,8 @@ class LocalModel:
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @cached_property
-    def _loaded(self) -> _Loaded:
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-        if self._is_known and (found := sha256_of_file(self._path)) != SMOLLM2_SHA256:
-            raise CorruptStoreError(f"{self._path}: SHA-256 is {found}, expected {SMOLLM2_SHA256}")
-        folder, gguf = (self._path, None) if self._path.is_dir() else (self._path.parent, self._path.name)
-        given = {"gguf_file": gguf, "local_files_only": True, "trust_remote_code": False}
-        # Weights that stay quantised need compiled kernels, which transformers would fetch.
-        quantised = {} if gguf is None else {"quantization_config": GgufConfig(dequantize=True)}
-        tokenizer = AutoTokenizer.from_pretrained(folder, **given)
-        model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **given, **quantised)
-        return _Loaded(tokenizer, model.eval())
+    def _loaded(self) -> Loaded:
+        return load(self._name)
 
 
 class _Stop:
@@ -108,7 +96,7 @@ class _Stop:
         return last_B == last_B if is_closed or self.is_late else last_B != last_B
 
 
-def _generate(loaded: _Loaded, prompt: Prompt, deadline: float) -> str:
+def _generate(loaded: Loaded, prompt: Prompt, deadline: float) -> str:
     question, answer = prompt.example
     conversation = [
         {"role": "system", "content": prompt.system},
@@ -130,6 +118,33 @@ def _generate(loaded: _Loaded, prompt: Prompt, deadline: float) -> str:
     written = loaded.tokenizer.decode(ids_1L[0, start:], skip_special_tokens=True)
     head, end, _ = written.partition(END)
     return prompt.opening + head + end
+
+
+def load(name: str) -> Loaded:
+    """Tokenizer and weights of a `local:` model, in float32, to ask or to train.
+
+    Raises InvalidInputError for a name that leads to no weights, UnavailableError when a package is missing,
+    CorruptStoreError for weights that are not what they are called.
+    """
+    _check_packages()
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    path = _weights(name.removeprefix(PREFIX))
+    if name == f"{PREFIX}{SMOLLM2}" and (found := sha256_of_file(path)) != SMOLLM2_SHA256:
+        raise CorruptStoreError(f"{path}: SHA-256 is {found}, expected {SMOLLM2_SHA256}")
+    folder, gguf = (path, None) if path.is_dir() else (path.parent, path.name)
+    given = {"gguf_file": gguf, "local_files_only": True, "trust_remote_code": False}
+    # Weights that stay quantised need compiled kernels, which transformers would fetch.
+    quantised = {} if gguf is None else {"quantization_config": GgufConfig(dequantize=True)}
+    tokenizer = AutoTokenizer.from_pretrained(folder, **given)
+    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **given, **quantised)
+    return Loaded(tokenizer, model.eval())
+
+
+def _check_packages() -> None:
+    for package in NEEDED:
+        if importlib.util.find_spec(package) is None:
+            raise UnavailableError(f"local models need {package}: pip install 'kallos[llm]'")
 
 
 def _weights(name: str) -> Path:

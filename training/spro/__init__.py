@@ -1,0 +1,1 @@
+"""Self-play: a language model learns to ask the generator, from which of its own pictures score best."""
