@@ -144,7 +144,8 @@ def test_a_full_disk_is_said_and_leaves_the_last_checkpoint_whole(tmp_path: Path
     config = tmp_path / "run.toml"
     config.write_text(CONFIG.replace("epochs = 8", "epochs = 2"))
     done = _command(config, tmp_path / "run")
-    assert done.wait(200) == 0
+    _, error = done.communicate(timeout=200)
+    assert done.returncode == 0, error.decode()
     kept = tmp_path / "run/checkpoints/checkpoint-000002.safetensors"
     before = kept.read_bytes()
     assert len(before) > 150_000
