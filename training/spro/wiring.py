@@ -1,7 +1,5 @@
 """From a configuration to the parts of a run: the only place where they are chosen."""
 
-from pathlib import Path
-
 import torch
 
 from indexer.errors import InvalidInputError
