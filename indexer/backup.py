@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from indexer.collection import DATABASE
@@ -19,6 +19,7 @@ from indexer.errors import ConflictError, CorruptStoreError, NotFoundError
 from indexer.faults import reached
 from indexer.files import sync_file, sync_folder
 from indexer.lock import WriterLock
+from indexer.manifest import Manifest
 from indexer.snapshots import SnapshotStore
 from indexer.state import State, names
 from indexer.vectors import BYTES, of_epoch
@@ -62,6 +63,12 @@ def backup(data_dir: Path, target: Path, *, tell: Callable[[str], None] = lambda
                 collections = names(connection)
             for name in collections:
                 stack.enter_context(WriterLock(data_dir / name / "compact.lock", wait_s=WAIT_S).held())
+            with database.read() as connection:
+                epochs = {name: State.read(connection, name).epoch for name in collections}
+            # Before the database, so that no index covers pictures which it does not know.
+            indexes = {
+                name: copier.index(data_dir / name, target / name, epoch) for name, epoch in epochs.items()
+            }
             # Twice: before the database, what may be deleted meanwhile; after it, what was added meanwhile.
             copier.shared(data_dir, target)
             beside = target / f"{DATABASE}.part"
@@ -80,7 +87,7 @@ def backup(data_dir: Path, target: Path, *, tell: Callable[[str], None] = lambda
             reached("backup-copied")
             _publish(beside, target / DATABASE)
             for name, state in states.items():
-                copier.manifest(data_dir / name, target / name, state)
+                _publish_index(target / name, state.epoch, indexes.get(name))
                 _remove_others(target / name, state.epoch)
     finally:
         database.close()
@@ -140,24 +147,29 @@ class _Copier:
         vectors = of_epoch("vectors.f16", state.epoch)
         if (folder / vectors).exists():
             self._tail(folder / vectors, target / vectors, state.rows * state.dim * BYTES)
-        kept = ["model", of_epoch("slots.i64", state.epoch)]
-        kept += [path.name for path in folder.glob("index-*.faiss")]
-        for name in kept:
+        for name in ("model", of_epoch("slots.i64", state.epoch)):
             if (folder / name).is_file():
                 self.file(folder / name, target / name)
 
-    def manifest(self, folder: Path, target: Path, state: State) -> None:
-        """Which index is in force; those that are not are forgotten."""
-        name = of_epoch("manifest.json", state.epoch)
-        if (folder / name).is_file():
-            self.file(folder / name, target / name, replace=True)
-        SnapshotStore(target).sweep(state.epoch)
+    def index(self, folder: Path, target: Path, epoch: int) -> Manifest | None:
+        """Copy the files of the index in force: as many of its segments as nobody replaces meanwhile."""
+        try:
+            manifest = SnapshotStore(folder).manifest(epoch)
+        except (FileNotFoundError, CorruptStoreError):  # nothing there, or nothing that anybody could use
+            return None
+        copied = 0
+        for file in manifest.files():
+            self.file(folder / file.name, target / file.name)
+            if not (target / file.name).is_file():
+                break
+            copied += 1
+        return replace(manifest, segments=manifest.segments[: copied - 1]) if copied else None
 
-    def file(self, path: Path, target: Path, *, replace: bool = False) -> None:
+    def file(self, path: Path, target: Path) -> None:
         """Copy `path`, unless `target` is there with as many bytes."""
         try:
             size = path.stat().st_size
-            if not replace and target.exists() and target.stat().st_size == size:
+            if target.exists() and target.stat().st_size == size:
                 return
             target.parent.mkdir(parents=True, exist_ok=True)
             beside = target.with_name(target.name + COPYING)
@@ -198,6 +210,16 @@ def _publish(beside: Path, path: Path) -> None:
     sync_file(beside)
     beside.replace(path)
     sync_folder(path.parent)
+
+
+def _publish_index(folder: Path, epoch: int, manifest: Manifest | None) -> None:
+    """Which index is in force; those that are not are forgotten."""
+    snapshots = SnapshotStore(folder)
+    if manifest is None:
+        snapshots.drop(epoch)
+    else:
+        snapshots.put(manifest, epoch)
+    snapshots.sweep(epoch)
 
 
 def _remove_others(folder: Path, epoch: int) -> None:

@@ -8,16 +8,17 @@ an acknowledged picture is never lost, and a lost picture was never acknowledged
 changes: an edited picture keeps its id and moves to a new slot, so a reader never sees half an edit.
 """
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float16, Float32
 from numpy import ndarray
 
 from indexer import state as states
@@ -26,22 +27,25 @@ from indexer.ann.rows import Rows
 from indexer.bitmap import Bitmap
 from indexer.catalog import Catalog, Known
 from indexer.database import Database
-from indexer.errors import InvalidInputError, ModelMismatchError
+from indexer.errors import InvalidInputError, ModelMismatchError, StoreError
 from indexer.faults import reached
 from indexer.fields import Fields, Read
 from indexer.filters import Filter
 from indexer.lock import WriterLock
 from indexer.metadata import filled
-from indexer.snapshots import SnapshotStore
+from indexer.snapshots import SEGMENT_ROWS, SnapshotStore
 from indexer.state import State
 from indexer.times import seconds_since_1970
 from indexer.types import ImageId, ImageRow, Metadata, NewImage
 from indexer.vectors import VectorFile, to_rows
 from indexer.view import EXACT_ROWS, View
 
+LOG = logging.getLogger("kallos.index")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 DATABASE = "kallos.sqlite"
-RETRIES = 5  # a reader meets another process that reclaims space: each retry sees a newer epoch
+RETRIES = (
+    5  # a reader meets another process that reclaims space or extends the index: each sees a newer state
+)
 
 
 class Collection:
@@ -55,6 +59,7 @@ class Collection:
         dim: int,
         database: Database,
         exact_rows: int = EXACT_ROWS,
+        segment_rows: int = SEGMENT_ROWS,
         gpu: Gpu | None = None,
     ) -> None:
         self.name = name
@@ -62,7 +67,7 @@ class Collection:
         self.dim = dim
         self.database = database
         self.folder = data_dir / name
-        self.snapshots = SnapshotStore(self.folder, gpu)
+        self.snapshots = SnapshotStore(self.folder, gpu, segment_rows)
         self.catalog = Catalog(name)
         self.writer = WriterLock(data_dir / "writer.lock")
         self._fields = Fields(_reader(database, self.catalog))
@@ -70,6 +75,7 @@ class Collection:
         self._scans = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "scan")
         self._lock = Lock()
         self._view: View | None = None
+        self._mapped: _Mapped | None = None
 
     @classmethod
     def open(
@@ -80,12 +86,13 @@ class Collection:
         model_id: str,
         dim: int,
         exact_rows: int = EXACT_ROWS,
+        segment_rows: int = SEGMENT_ROWS,
         gpu: Gpu | None = None,
     ) -> "Collection":
         """Open the collection `name`, made for `model_id` when it does not exist.
 
-        At most `exact_rows` eligible pictures are scanned exactly even where there is an index. The index is
-        searched on `gpu` when its family can be.
+        At most `exact_rows` eligible pictures are scanned exactly even where there is an index. So many as
+        `segment_rows` behind it are put into its lists. It is searched on `gpu` when its family can be.
 
         Raises:
             ModelMismatchError: It holds vectors of another model.
@@ -104,7 +111,7 @@ class Collection:
                 f"collection {name!r} holds vectors of {have.model_id} ({have.dim} numbers), "
                 f"not of {model_id} ({dim}): use that model, or another collection"
             )
-        return cls(data_dir, name, model_id, dim, database, exact_rows, gpu)
+        return cls(data_dir, name, model_id, dim, database, exact_rows, segment_rows, gpu)
 
     def close(self) -> None:
         self._scans.shutdown()
@@ -135,6 +142,7 @@ class Collection:
                 ids = self.catalog.upsert(connection, [images[i] for i in kept], state.slots, generation)
                 reached("uncommitted")
             reached("committed")
+            self.extend_index()
         by_uri = {images[position].uri: image_id for position, image_id in zip(kept, ids, strict=True)}
         return [by_uri[image.uri] for image in images]
 
@@ -207,6 +215,20 @@ class Collection:
         with self.database.read() as connection:
             return self.catalog.ids_at(connection, view.slots_in(view.select(condition)).tolist())
 
+    def extend_index(self) -> bool:
+        """Put pictures that came behind the index into its lists when they are many; whether it did.
+
+        Whoever writes does it, since who searches would have to wait for it. It has no part in what was
+        acknowledged: when it fails, they are scanned.
+        """
+        with self.writer.held():
+            state = self.state()
+            try:
+                return self.snapshots.extend(self._rows(state), state.epoch)
+            except (OSError, StoreError) as error:
+                LOG.warning("cannot extend the index of %s: %s", self.folder, error)
+                return False
+
     def state(self) -> State:
         """As published now, by whichever process."""
         with self.database.read() as connection:
@@ -216,26 +238,31 @@ class Collection:
         """The newest generation, also when another process wrote it. Cheap when nothing has changed."""
         with self._lock:
             for attempt in range(RETRIES):
+                last = attempt == RETRIES - 1
                 try:
-                    self._view = self._newest(self._view)
-                except FileNotFoundError:  # of an epoch that ended after its number was read
-                    if attempt == RETRIES - 1:
+                    self._view = self._newest(self._view, or_exact=last)
+                # Of an epoch that ended after its number was read, or rows that came after they were counted.
+                except (FileNotFoundError, _OvertakenError):
+                    if last:
                         raise
                 else:
                     return self._view
         raise AssertionError("the loop returns or raises")
 
-    def _newest(self, before: View | None) -> View:
+    def _newest(self, before: View | None, *, or_exact: bool) -> View:
+        """Without an index that covers unpublished rows, if `or_exact`: the database is an old copy."""
         with self.database.read() as connection:
             state = State.read(connection, self.name)
             if before is not None and before.epoch != state.epoch:
                 before = None
-            if before is not None and before.slots == state.slots:
-                rows = before.matrix
-            else:
-                rows = Rows(self._file(state).read(state.rows), self._scans)
+            is_same = before is not None and before.slots == state.slots
+            rows = before.matrix if before is not None and is_same else self._rows(state)
             snapshot = self.snapshots.current(rows, state.epoch)
             built = 0 if snapshot is None else snapshot.built
+            if built > len(rows):
+                if not or_exact:
+                    raise _OvertakenError
+                snapshot, built = None, 0
             if before is not None and (before.generation, before.built) == (state.generation, built):
                 return before
             since = 0 if before is None else before.generation
@@ -256,6 +283,16 @@ class Collection:
             exact_rows=self._exact_rows,
         )
 
+    def _rows(self, state: State) -> Rows:
+        """The published rows, in a mapping that goes on while there is room in it."""
+        file, mapped = self._file(state), self._mapped
+        if state.rows == 0:
+            return Rows(file.read(0), self._scans)
+        if mapped is None or mapped.epoch != state.epoch or len(mapped.rows_ND) < state.rows:
+            self._mapped = mapped = _Mapped(state.epoch, file.read_on(state.rows))
+        file.check(state.rows)
+        return Rows(mapped.rows_ND[: state.rows], self._scans)
+
     def _file(self, state: State) -> VectorFile:
         return VectorFile(self.folder, self.dim, state.epoch)
 
@@ -271,6 +308,19 @@ class Collection:
             generation = states.advance(connection, self.name, slots=state.slots + len(rows))
             for slot, row in enumerate(rows, start=state.slots):
                 self.catalog.rewrite(connection, row, slot, generation)
+        self.extend_index()
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapped:
+    """`rows_ND` of an epoch's file, and room for more."""
+
+    epoch: int
+    rows_ND: Float16[ndarray, "n d"]
+
+
+class _OvertakenError(Exception):
+    """The index covers pictures that were published after this reader looked at how many there are."""
 
 
 def _reader(database: Database, catalog: Catalog) -> Read:

@@ -27,7 +27,7 @@ from indexer.state import State
 from indexer.vectors import VectorFile, of_epoch
 from indexer.view import View
 
-TAIL_SHARE = 0.2  # of the indexed rows: a longer tail is worth a new index
+TAIL_SHARE = 0.2  # of the rows that the index was built over: more that came later are worth a new one
 DEAD_SHARE = 0.2  # of all rows: more deleted ones are worth a new file
 FEWEST = 10_000  # rows: smaller collections are scanned in a millisecond whatever their state
 CHUNK = 16_384
@@ -78,7 +78,7 @@ def is_due(collection: Collection, aims: Aims) -> bool:
         return False
     if view.deleted > DEAD_SHARE * rows:
         return True
-    return plan_for(collection, aims).family is not None and rows - view.built > TAIL_SHARE * view.built
+    return plan_for(collection, aims).family is not None and rows - view.base > TAIL_SHARE * view.base
 
 
 def compact(
@@ -117,8 +117,11 @@ def compact(
             built = _build(collection, collection.state(), chosen, aims, watch)
             reclaimed = 0
         epoch = collection.state().epoch
-        collection.snapshots.sweep(epoch)
+        with collection.writer.held():
+            collection.snapshots.sweep(epoch)
         _remove_old_epochs(collection.folder, epoch)
+        while not watch.should_stop() and collection.extend_index():  # a turn each: others write in between
+            watch.tell("rows", collection.view().built, collection.state().rows)
         freed = before - size_of(collection.folder)
     return CompactReport(chosen if built else None, built, reclaimed, freed, time.monotonic() - started)
 
@@ -126,9 +129,16 @@ def compact(
 def _build(collection: Collection, state: State, family: Family | None, aims: Aims, watch: Watch) -> int:
     """Index the published rows of `state`'s epoch; how many it covers."""
     if family is None or state.rows == 0:
-        collection.snapshots.drop(state.epoch)
+        with collection.writer.held():
+            collection.snapshots.drop(state.epoch)
         return 0
-    rows = Rows(VectorFile(collection.folder, collection.dim, state.epoch).read(state.rows))
+    file = VectorFile(collection.folder, collection.dim, state.epoch)
+    rows = Rows(file.read(state.rows))
+
+    def newest() -> Rows:
+        now = collection.state()  # of another epoch while space is being reclaimed
+        return Rows(file.read(now.rows)) if now.epoch == state.epoch else rows
+
     manifest = collection.snapshots.build(
         rows,
         family,
@@ -136,6 +146,8 @@ def _build(collection: Collection, state: State, family: Family | None, aims: Ai
         generation=state.generation,
         model_id=collection.model_id,
         watch=watch,
+        turn=collection.writer.held(),
+        newest=newest,
         asked_QD=aims.asked_QD,
     )
     return manifest.built

@@ -16,6 +16,9 @@ POINTS = (
     "index-renamed",  # it has its name, the manifest still names the old one
     "manifest-written",  # the new manifest lies beside
     "manifest-renamed",  # the new index is in force, the old one not yet removed
+    "segment-written",  # a segment lies beside, under its temporary name
+    "segment-renamed",  # it has its name, the manifest does not know it
+    "segment-listed",  # it is in force, those that it has taken up are not yet removed
     "epoch-copied",  # live rows and their slots lie in the next epoch's files
     "epoch-caught-up",  # with its index and everything that was added meanwhile
     "backup-copied",  # a backup lies whole beside the database of the one before

@@ -8,7 +8,7 @@ Dimension key   N rows, E values of a field
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from threading import Lock
 from typing import cast
 
@@ -16,7 +16,19 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
-from indexer.filters import Filter, Group, Match, Range, Scalar
+from indexer.filters import (
+    LARGEST,
+    LATITUDE,
+    LONGITUDE,
+    Filter,
+    GeoBox,
+    GeoRadius,
+    Group,
+    Match,
+    Range,
+    Scalar,
+)
+from indexer.places import are_inside, are_near
 from indexer.types import JSONValue
 
 ToRows = Callable[[Int64[ndarray, " e"]], Int64[ndarray, " e"]]
@@ -25,7 +37,6 @@ ToRows = Callable[[Int64[ndarray, " e"]], Int64[ndarray, " e"]]
 Read = Callable[[str, int, int], Iterable[tuple[int, JSONValue]]]
 """(field, first slot, end) → (slot, value) of the pictures there that have the field."""
 
-LARGEST = 1.7e308  # JSON knows larger integers, float64 does not
 COMPARE = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
 
 
@@ -160,6 +171,10 @@ class Fields:
         """For each of `rows` rows, whether the picture there meets `condition`; deleted ones may be true."""
         if isinstance(condition, Group):
             return self._group(condition, slots, rows, to_rows)
+        if isinstance(condition, GeoRadius | GeoBox):
+            lat_N, lon_N = (self.numbers(name, slots, rows, to_rows) for name in (LATITUDE, LONGITUDE))
+            find = are_near if isinstance(condition, GeoRadius) else are_inside
+            return find(lat_N, lon_N, **asdict(condition))
         column = self._column(condition.field, slots)
         if isinstance(condition, Match):
             found_E = column.matching(condition.values)

@@ -4,13 +4,17 @@
     {"match": {"format": "jpeg"}}  {"match": {"tags": ["sea", "boat"]}}     equals, or contains one of
     {"range": {"taken_at": {"gte": "2020-01-01", "lt": "2021-01-01"}}}      gt, gte, lt, lte
     {"exists": "caption"}
+    {"geo_radius": {"latitude": 59.91, "longitude": 10.75, "radius_m": 5000}}
+    {"geo_box": {"south": 57.9, "west": 4.5, "north": 71.2, "east": 31.1}}
 
 Groups nest, and a bare condition is a filter. A field is a column (`COLUMNS`) or a key of the metadata; dots
 lead into nested objects. A list stands for each of its items. A picture without the field matches none of
-match, range and exists.
+match, range and exists, and one without a place, `latitude` and `longitude` in its metadata, neither
+geo_radius nor geo_box. A box goes east from `west` to `east`: over the antimeridian if `west` is larger.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +31,10 @@ DEEPEST = 8
 MOST_CONDITIONS = 256
 MOST_VALUES = 1000
 OPERATORS: Mapping[str, str] = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+LARGEST = 1.7e308  # JSON knows larger integers, float64 does not
+KINDS = "must, should, must_not, match, range, exists, geo_radius or geo_box"
+LATITUDE, LONGITUDE = "latitude", "longitude"  # fields of the metadata, from EXIF or a sidecar
 
 Scalar = str | int | float | bool
 
@@ -51,13 +59,32 @@ class Exists:
 
 
 @dataclass(frozen=True, slots=True)
+class GeoRadius:
+    """At most `radius_m` metres along the surface from a point."""
+
+    latitude: float
+    longitude: float
+    radius_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class GeoBox:
+    """Its edges belong to it. East of `west` and west of `east`, wherever the antimeridian lies."""
+
+    south: float
+    west: float
+    north: float
+    east: float
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     must: tuple["Filter", ...]
     should: tuple["Filter", ...]
     must_not: tuple["Filter", ...]
 
 
-Filter = Group | Match | Range | Exists
+Filter = Group | Match | Range | Exists | GeoRadius | GeoBox
 
 
 def parse_filter(document: object) -> Filter:
@@ -80,7 +107,7 @@ class _Parser:
 
     def parse(self, document: object, where: str, depth: int) -> Filter:
         if not isinstance(document, dict) or not document:
-            raise _wrong(where, document, "an object with must, should, must_not, match, range or exists")
+            raise _wrong(where, document, f"an object with {KINDS}")
         if depth > DEEPEST:
             raise InvalidFilterError(f"{where}: nested deeper than {DEEPEST} levels")
         self._conditions += 1
@@ -100,9 +127,11 @@ class _Parser:
             "match": _match,
             "range": _range,
             "exists": lambda name, place: Exists(field_name(name, place)),
+            "geo_radius": _geo_radius,
+            "geo_box": _geo_box,
         }
         if kind not in readers:
-            raise _wrong(where, kind, "must, should, must_not, match, range or exists")
+            raise _wrong(where, kind, KINDS)
         return readers[kind](body, f"{where}.{kind}")
 
     def _list(self, document: dict[str, Any], name: str, where: str, depth: int) -> tuple[Filter, ...]:
@@ -166,6 +195,34 @@ def _time_bound(name: str, value: object, where: str) -> tuple[str, float]:
     if len(value) == len("2020-01-31") and name in ("lte", "gt"):
         return ("<" if name == "lte" else ">="), (zoned + timedelta(days=1)).timestamp()
     return OPERATORS[name], zoned.timestamp()
+
+
+def _geo_radius(body: object, where: str) -> GeoRadius:
+    circle = GeoRadius(**_numbers(body, where, {LATITUDE: 90.0, LONGITUDE: 180.0, "radius_m": math.inf}))
+    if circle.radius_m < 0:
+        raise _wrong(f"{where}.radius_m", circle.radius_m, "metres, 0 or more")
+    return circle
+
+
+def _geo_box(body: object, where: str) -> GeoBox:
+    box = GeoBox(**_numbers(body, where, {"south": 90.0, "west": 180.0, "north": 90.0, "east": 180.0}))
+    if box.south > box.north:
+        raise _wrong(f"{where}.south", box.south, f"a latitude of at most {box.north:g}, which is its north")
+    return box
+
+
+def _numbers(body: object, where: str, largest: Mapping[str, float]) -> dict[str, float]:
+    """Each of the names in `largest`, between minus that and that."""
+    if not isinstance(body, dict) or body.keys() != largest.keys():
+        raise _wrong(where, body, f"an object with {', '.join(largest)}")
+    for name, most in largest.items():
+        value = body[name]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not abs(value) <= min(most, LARGEST):
+            raise _wrong(
+                f"{where}.{name}", value, "a number" + ("" if most > 180 else f" from -{most:g} to {most:g}")
+            )
+    return {name: float(body[name]) for name in largest}
 
 
 def _one_field(body: object, where: str, expected: str) -> tuple[str, Any]:

@@ -17,8 +17,10 @@ from numpy import ndarray
 from indexer.errors import CorruptStoreError, InvalidInputError, StoreError
 from indexer.faults import reached
 from indexer.files import sync_folder
+from indexer.mapping import map_beyond
 
 BYTES = 2  # of a float16
+LEAST_ROOM = 1 << 26  # bytes of address space, not of memory
 
 
 def of_epoch(name: str, epoch: int) -> str:
@@ -81,6 +83,12 @@ class VectorFile:
         if count == 0:
             return np.empty((0, self.dim), np.float16)
         return np.memmap(self.path, np.float16, "r", shape=(count, self.dim))
+
+    def read_on(self, count: int) -> Float16[ndarray, "n d"]:
+        """At least the first `count` rows, and room for what is appended: those must not be read before."""
+        self.check(count)
+        room = max(2 * count, LEAST_ROOM // (self.dim * BYTES))
+        return map_beyond(self.path, room * self.dim * BYTES).view(np.float16).reshape(room, self.dim)
 
     def check(self, count: int) -> None:
         have = self.path.stat().st_size if self.path.exists() else 0

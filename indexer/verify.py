@@ -69,8 +69,10 @@ def _problems(data_dir: Path, path: Path, full: bool, checked: dict[str, int]) -
                 state = State.read(connection, name)
                 yield from _slots(connection, data_dir / name, name, state, checked)
                 yield from _vectors(data_dir / name, state, full, checked)
-                yield from _index(data_dir / name, state)
             yield from _generations(connection, data_dir, full, checked)
+            collections = names(connection)
+        for name in collections:
+            yield from _index(database, data_dir / name, name)
     finally:
         database.close()
 
@@ -139,15 +141,29 @@ def _generations(
             yield Problem("picture_damaged", str(path), f"generated picture {id_} is not what was stored")
 
 
-def _index(folder: Path, state: State) -> Iterator[Problem]:
-    snapshots = SnapshotStore(folder)
+def _index(database: Database, folder: Path, name: str) -> Iterator[Problem]:
+    """A problem is one when it is there twice: who writes may replace an index between two looks."""
+    before, problem = None, _index_problem(database, folder, name)
+    while problem is not None and problem != before:
+        before, problem = problem, _index_problem(database, folder, name)
+    if problem is not None:
+        yield problem
+
+
+def _index_problem(database: Database, folder: Path, name: str) -> Problem | None:
     try:
-        manifest = snapshots.manifest(state.epoch)
-        snapshots.check(manifest)
+        manifest = SnapshotStore(folder).manifest(_state(database, name).epoch)
+        manifest.check(folder)
     except FileNotFoundError:
-        return
+        return None
     except CorruptStoreError as error:
-        yield Problem("index_damaged", str(folder), f"{error}; `kallos compact` builds it anew")
-        return
-    if (manifest.model_id, manifest.dim) != (state.model_id, state.dim) or manifest.built > state.rows:
-        yield Problem("index_foreign", str(folder), "the index was built for other vectors")
+        return Problem("index_damaged", str(folder), f"{error}; `kallos compact` builds it anew")
+    state = _state(database, name)  # read last: what an index covers was published before it
+    if (manifest.model_id, manifest.dim) != (state.model_id, state.dim) or manifest.covered > state.rows:
+        return Problem("index_foreign", str(folder), "the index was built for other vectors")
+    return None
+
+
+def _state(database: Database, name: str) -> State:
+    with database.read() as connection:
+        return State.read(connection, name)

@@ -83,6 +83,7 @@ class View:
         self._exact_rows = exact_rows
         self.images = alive.count
         self.built = 0 if snapshot is None else snapshot.built
+        self.base = 0 if snapshot is None else snapshot.base
         self._tail = rows.from_(self.built - self.built % 8)  # whole bytes of a bitmap
         self._lock = Lock()
         self._filters: dict[str, Bitmap] = {}

@@ -35,6 +35,7 @@ from service.schemas import AnyImageId, Body, FieldName, Limit, Name, Number, fr
 
 LONGEST_VECTOR = 16_384  # numbers
 LONGEST_CURSOR = 2_000_000  # characters: it names the pictures shown whose score is that of the last one
+EXAMPLE_PLACE: JsonDict = {"geo_radius": {"latitude": 59.91, "longitude": 10.75, "radius_m": 5000}}
 EXAMPLE_FILTER: JsonDict = {"must": [{"range": {"taken_at": {"gte": "2020-01-01"}}}]}
 
 
@@ -123,6 +124,7 @@ class SearchRequest(Body):
             "examples": [
                 {"query": "red bicycle", "axes": {"aesthetics": 1.5}, "limit": 10},
                 {"query": [{"text": "a bird"}, {"id": 1, "weight": -0.3}], "filter": EXAMPLE_FILTER},
+                {"query": "a boat", "filter": EXAMPLE_PLACE},
                 {"query": "a bird", "diversify": {"method": "vendi"}, "deduplicate": True},
             ]
         }

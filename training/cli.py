@@ -14,6 +14,7 @@ from training.encoder.backbone import export_backbone
 from training.encoder.evaluate import evaluate
 from training.encoder.fit import fit, read_pixels
 from training.generator.cli import evaluate_generator, generator_app
+from training.policy_gradient.cli import add_commands
 from training.policy_gradient.dry_cli import dry_run
 from training.rankability.cli import evaluate_rankability, materials_app
 from training.rewards.cli import rewards_app
@@ -29,6 +30,7 @@ app.add_typer(generator_app, name="generator")
 app.add_typer(materials_app, name="materials")
 app.add_typer(rewards_app, name="rewards")
 app.add_typer(evaluate_app, name="evaluate")
+add_commands(app)
 app.command("dry-run")(dry_run)
 for command in (spro_prompt, spro_image, spro_evaluate):
     app.command()(command)

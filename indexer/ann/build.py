@@ -26,13 +26,13 @@ from indexer.ann.flat import Flat
 from indexer.ann.gpu import CagraBuild, Gpu
 from indexer.ann.hnsw import BUILD_QUEUE, LINKS, Hnsw
 from indexer.ann.index import Built, Family
-from indexer.ann.ivf import CODES, Ivf
+from indexer.ann.ivf import Ivf
 from indexer.ann.rows import Rows
+from indexer.ann.segment import CHUNK, CODES, add
 
 TRAIN_PER_LIST = 48  # rows; k-means gains under 1 % of recall from more
 MOST_TRAIN_BYTES = 1 << 30
 ITERATIONS = 10
-CHUNK = 16_384
 SEED = 1234
 BACKGROUND_NICENESS = 10
 
@@ -97,8 +97,7 @@ def _ivf(rows: Rows, family: Family, work: Path, watch: Watch) -> Ivf:
     assigned = work / "lists.i32"
     for start, list_B in _assignments(rows, quantizer, assigned):
         block_BD = rows.rows_ND[start : start + len(list_B)].astype(np.float32)
-        row_B = np.arange(start, start + len(list_B))
-        index.add_core(len(list_B), faiss.swig_ptr(block_BD), faiss.swig_ptr(row_B), faiss.swig_ptr(list_B))
+        add(index, block_BD, start, list_B)
         watch.step("rows", start + len(list_B), len(rows))
     return Ivf(index)
 

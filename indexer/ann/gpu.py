@@ -21,8 +21,9 @@ from numpy import ndarray
 
 from indexer.ann.flat import Flat
 from indexer.ann.index import Proposer
-from indexer.ann.ivf import Ivf, read_index, real
+from indexer.ann.ivf import Ivf
 from indexer.ann.rows import Rows
+from indexer.ann.segment import read_index, real
 from indexer.bitmap import Bitmap
 from indexer.errors import UnavailableError
 

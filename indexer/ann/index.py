@@ -119,11 +119,15 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An index in force, with its calibration. `where`: `cpu`, a device, or `cpu:` and why not a device."""
+    """An index in force, with its calibration. `where`: `cpu`, a device, or `cpu:` and why not a device.
+
+    It was built over `base` rows; segments that followed make it cover `built`.
+    """
 
     family: Family
     proposer: Proposer
     calibration: Calibration
+    base: int
     where: str = "cpu"
 
     @property

@@ -7,6 +7,9 @@ query opens far lists; lists without a match are never opened.
 Dimension key   N rows, D embedding, L lists, K proposed rows
 """
 
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,27 +20,35 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 
+from indexer.ann.rows import no_team
+from indexer.ann.segment import Estimated, Segment, read_index
 from indexer.bitmap import Bitmap
-from indexer.errors import CorruptStoreError
 
 FEW_LISTS = 256
-CODES = {"ivf_rabitq": "RaBitQ", "ivf_sq8": "SQ8"}
+SHARED_ROWS = 30_000  # fewer are looked at before a second thread has woken up
+PARTS = 4
 
 
 class Ivf:
-    """A built inverted file; see `indexer.ann.build` for how it comes to be."""
+    """A built inverted file, see `indexer.ann.build`, and the segments that followed it, in their order."""
 
-    def __init__(self, index: Any) -> None:  # noqa: ANN401 - a SWIG class
+    def __init__(self, index: Any, pool: Executor | None = None) -> None:  # noqa: ANN401 - a SWIG class
         self._index = index
+        self._pool = pool  # for searches that are worth sharing
+        self._segments: tuple[Segment, ...] = (Segment(index, 0),)
         self._lock = Lock()
-        self._list_of_row_N: Int32[ndarray, " n"] | None = None
-        self._size_L: Int64[ndarray, " l"] | None = None
         self._allowed: WeakKeyDictionary[Bitmap, Int64[ndarray, " l"]] = WeakKeyDictionary()
 
     @classmethod
-    def load(cls, path: Path) -> "Ivf":
+    def load(cls, path: Path, pool: Executor | None = None) -> "Ivf":
         """Map a file whose checksum has been checked; its codes stay in the page cache."""
-        return cls(read_index(path, faiss.IO_FLAG_MMAP_IFC))
+        return cls(read_index(path, faiss.IO_FLAG_MMAP_IFC), pool)
+
+    def followed_by(self, segments: Sequence[Segment]) -> "Ivf":
+        """With these instead of its own."""
+        followed = Ivf(self._index, self._pool)
+        followed._segments = (self._segments[0], *segments)
+        return followed
 
     def save(self, path: Path) -> None:
         faiss.write_index(self._index, str(path))
@@ -49,7 +60,7 @@ class Ivf:
 
     @property
     def built(self) -> int:
-        return int(self._index.ntotal)
+        return self._segments[-1].end
 
     @property
     def widest(self) -> int:
@@ -57,10 +68,10 @@ class Ivf:
         return -(-int(self._index.nlist) // 2)
 
     def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
-        _, nearest_1L = self._index.quantizer.search(query_D[None, :], min(effort, self._index.nlist))
-        rows = self._sizes()[nearest_1L[0]].sum()
+        lists_L, _ = self._nearest(query_D, effort)
+        rows = self._size_L[lists_L].sum()
         allowed = self._allowed_per_list(allow)
-        return float(allowed[nearest_1L[0]].sum() * self.built / max(1, rows * allowed.sum()))
+        return float(allowed[lists_L].sum() * self.built / max(1, rows * allowed.sum()))
 
     def efforts(self) -> list[int]:
         steps = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
@@ -72,30 +83,43 @@ class Ivf:
     def propose(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
     ) -> Int64[ndarray, " k"]:
-        want = min(want, self.built)
-        effort = min(effort, self._index.nlist)
         if allow is None:
-            parameters = faiss.SearchParametersIVF(nprobe=effort)
-            _, found_1K = self._index.search(query_D[None, :], want, params=parameters)
-            return real(found_1K[0])
+            return self._best(query_D, want, *self._nearest(query_D, effort), None)[1]
         lists_L, distance_L = self._lists_to_open(query_D, effort, allow)
+        if self._pool is None or self._allowed_per_list(allow)[lists_L].sum() < SHARED_ROWS:
+            return self._best(query_D, want, lists_L, distance_L, allow)[1]
+        # Every part has its share of the near lists and of the far ones, so about that of the best rows.
+        some = -(-want // PARTS)
+        parts = [
+            self._pool.submit(self._best, query_D, some, lists_L[at::PARTS], distance_L[at::PARTS], allow)
+            for at in range(PARTS)
+        ]
+        return np.concatenate([part.result()[1] for part in parts])
+
+    def _best(
+        self,
+        query_D: Float32[ndarray, " d"],
+        want: int,
+        lists_L: Int64[ndarray, " l"],
+        distance_L: Float32[ndarray, " l"],
+        allow: Bitmap | None,
+    ) -> Estimated:
+        """The `want` rows with the best estimated scores in these lists."""
         if len(lists_L) == 0:
-            return np.empty(0, np.int64)
-        parameters = faiss.SearchParametersIVF(nprobe=len(lists_L), sel=faiss.IDSelectorBitmap(allow.bytes_B))
-        found_K, score_K = np.empty(want, np.int64), np.empty(want, np.float32)
-        # FAISS's Python method takes no parameters here; the C++ one does.
-        self._index.search_preassigned_c(
-            1,
-            faiss.swig_ptr(query_D),
-            want,
-            faiss.swig_ptr(lists_L),
-            faiss.swig_ptr(distance_L),
-            faiss.swig_ptr(score_K),
-            faiss.swig_ptr(found_K),
-            False,
-            parameters,
-        )
-        return real(found_K)
+            return np.empty(0, np.float32), np.empty(0, np.int64)
+        lists_L, distance_L = np.ascontiguousarray(lists_L), np.ascontiguousarray(distance_L)
+        selector = None if allow is None else faiss.IDSelectorBitmap(allow.bytes_B)
+        parameters = faiss.SearchParametersIVF(nprobe=len(lists_L), sel=selector)
+        found = [part.best(query_D, want, lists_L, distance_L, parameters) for part in self._segments]
+        return found[0] if len(found) == 1 else _merged(found, want)
+
+    def _nearest(
+        self, query_D: Float32[ndarray, " d"], count: int
+    ) -> "tuple[Int64[ndarray, ' l'], Float32[ndarray, ' l']]":
+        """The nearest lists, and how near."""
+        with no_team():
+            found = self._index.quantizer.search(query_D[None, :], min(count, self._index.nlist))
+        return found[1][0], found[0][0]
 
     def _lists_to_open(
         self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap
@@ -105,12 +129,12 @@ class Ivf:
         enough = effort * self.built / self._index.nlist
         ask = min(4 * effort, self._index.nlist)
         while True:
-            distance_1L, nearest_1L = self._index.quantizer.search(query_D[None, :], ask)
-            holds_L = allowed_L[nearest_1L[0]]
+            lists_L, distance_L = self._nearest(query_D, ask)
+            holds_L = allowed_L[lists_L]
             opened = int(np.searchsorted(np.cumsum(holds_L), enough)) + 1
             if opened <= ask or ask == self._index.nlist:
                 keep_L = np.flatnonzero(holds_L[:opened])
-                return nearest_1L[0][keep_L], distance_1L[0][keep_L]
+                return lists_L[keep_L], distance_L[keep_L]
             ask = min(4 * ask, self._index.nlist)
 
     def _allowed_per_list(self, allow: Bitmap) -> Int64[ndarray, " l"]:
@@ -118,36 +142,32 @@ class Ivf:
         with self._lock:
             known_L = self._allowed.get(allow)
             if known_L is None:
-                list_of_row_N = self._lists()
-                members_N = allow.below(self.built).rows()
-                known_L = np.bincount(list_of_row_N[members_N], minlength=self._index.nlist)
+                known_L = self._count(allow.mask()[: self.built])
                 self._allowed[allow] = known_L
         return known_L
 
-    def _sizes(self) -> Int64[ndarray, " l"]:
+    def _count(self, allowed_N: ndarray) -> Int64[ndarray, " l"]:
+        """Whichever is fewer is counted: while pictures come, each search has new live ones, nearly all."""
+        lists, of_row_N = self._index.nlist, self._list_of_row_N
+        if 2 * np.count_nonzero(allowed_N) <= len(allowed_N):
+            return np.bincount(of_row_N[allowed_N], minlength=lists)
+        return self._size_L - np.bincount(of_row_N[~allowed_N], minlength=lists)
+
+    @cached_property
+    def _size_L(self) -> Int64[ndarray, " l"]:
         """How many rows each list holds."""
-        if self._size_L is None:
-            self._size_L = np.bincount(self._lists(), minlength=self._index.nlist)
-        return self._size_L
+        return np.bincount(self._list_of_row_N, minlength=self._index.nlist)
 
-    def _lists(self) -> Int32[ndarray, " n"]:
-        if self._list_of_row_N is None:
-            invlists = self._index.invlists
-            list_of_row_N = np.zeros(self.built, np.int32)
-            for number in range(self._index.nlist):
-                size = invlists.list_size(number)
-                if size:
-                    list_of_row_N[faiss.rev_swig_ptr(invlists.get_ids(number), size)] = number
-            self._list_of_row_N = list_of_row_N
-        return self._list_of_row_N
+    @cached_property
+    def _list_of_row_N(self) -> Int32[ndarray, " n"]:
+        return np.concatenate([part.list_of_row_N for part in self._segments])
 
 
-def read_index(path: Path, flags: int) -> Any:  # noqa: ANN401
-    try:
-        return faiss.read_index(str(path), flags)
-    except RuntimeError as error:
-        raise CorruptStoreError(f"{path} is not a FAISS index: {error}") from error
-
-
-def real(found_K: Int64[ndarray, " k"]) -> Int64[ndarray, " k"]:
-    return found_K[found_K >= 0]  # FAISS fills what it lacks with -1
+def _merged(parts: Sequence[Estimated], want: int) -> Estimated:
+    """The `want` best of all."""
+    score_K = np.concatenate([scores_K for scores_K, _ in parts])
+    row_K = np.concatenate([rows_K for _, rows_K in parts])
+    if len(row_K) <= want:
+        return score_K, row_K
+    best_K = np.argpartition(-score_K, want - 1)[:want]
+    return score_K[best_K], row_K[best_K]

@@ -49,7 +49,7 @@ class Rows:
 
     def __init__(self, rows_ND: Float16[ndarray, "n d"], pool: Executor | None = None) -> None:
         self.rows_ND = rows_ND
-        self._pool = pool  # for scans that are worth sharing
+        self.pool = pool  # for scans that are worth sharing
 
     def __len__(self) -> int:
         return len(self.rows_ND)
@@ -59,7 +59,7 @@ class Rows:
         return int(self.rows_ND.shape[1])
 
     def from_(self, begin: int) -> "Rows":
-        return Rows(self.rows_ND[begin:], self._pool)
+        return Rows(self.rows_ND[begin:], self.pool)
 
     def take(self, rows_N: Int64[ndarray, " n"]) -> Float32[ndarray, "n d"]:
         """Rows as float32, in the order asked for."""
@@ -72,7 +72,7 @@ class Rows:
         if allow is not None and allow.is_full:
             allow = None
         many = len(self) if allow is None else allow.count
-        if self._pool is None or many < SHARED_ROWS:
+        if self.pool is None or many < SHARED_ROWS:
             return _search(self.index, query_D, k, _selector(allow, 0))
 
         def scan(part: "tuple[int, faiss.IndexScalarQuantizer]") -> Scored:
@@ -80,7 +80,7 @@ class Rows:
             found = _search(index, query_D, k, _selector(allow, first))
             return Scored(found.scores_K, found.rows_K + first)
 
-        found = list(self._pool.map(scan, self._parts))
+        found = list(self.pool.map(scan, self._parts))
         scores_N = np.concatenate([part.scores_K for part in found])
         return Scored.best_of(scores_N, np.concatenate([part.rows_K for part in found]), k)
 
@@ -111,13 +111,13 @@ class Rows:
             # A run of neighbours is read in place: gathering them costs as much as the arithmetic.
             is_run = last - first == len(block) and bool((block[1:] > block[:-1]).all())
             part_ND = self.rows_ND[first:last] if is_run else self.rows_ND[block]
-            with _no_team():
+            with no_team():
                 for at in range(0, len(part_ND), PROJECT_BLOCK):
                     scanner = _scanner(part_ND[at : at + PROJECT_BLOCK])
                     found_1K, place_1K = scanner.search(direction_D[None, :], scanner.ntotal)
                     score_N[start + at + place_1K[0]] = found_1K[0]
 
-        share = map if self._pool is None or len(rows_N) < SHARED_ROWS else self._pool.map
+        share = map if self.pool is None or len(rows_N) < SHARED_ROWS else self.pool.map
         deque(share(fill, range(0, len(rows_N), GATHER_BLOCK)), maxlen=0)
         return score_N
 
@@ -152,7 +152,7 @@ def _selector(allow: Bitmap | None, first: int) -> "faiss.IDSelector | None":
 
 
 @contextmanager
-def _no_team() -> Iterator[None]:
+def no_team() -> Iterator[None]:
     """FAISS starts a team of threads even for one query. On busy cores they wait for each other, spinning,
     and that takes five times the search. The setting is the calling thread's own.
     """
@@ -175,7 +175,7 @@ def _search(
     if k <= 0 or wanted == 0:
         return Scored(np.empty(0, np.float32), np.empty(0, np.int64))
     parameters = None if selector is None else faiss.SearchParameters(sel=selector)
-    with _no_team():
+    with no_team():
         scores_1K, found_1K = index.search(query_D[None, :], wanted, params=parameters)
     real_K = found_1K[0] >= 0  # FAISS fills what it lacks with -1
     scores_K, rows_K = scores_1K[0][real_K], found_1K[0][real_K]

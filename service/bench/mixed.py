@@ -27,16 +27,24 @@ BATCH = 64  # pictures a write, as ingest does it
 NEW_ROWS = 4096  # different vectors that come again and again
 START_S = 60.0  # for the writers to begin
 WARM_UP_S = 2.0
+RECALL_QUERIES = 60
 
 
 @dataclass(frozen=True, slots=True)
 class MixedRow:
-    """`written_per_s` pictures were added meanwhile; `behind` of them lay behind the index at the end."""
+    """`written_per_s` pictures were added meanwhile; `behind` of them lay behind the index at the end.
+
+    `cpu_p50_ms` and `cpu_p99_ms` are CPU time of the searching thread: without the waiting for a core.
+    `recall` was measured when the writers had gone, over all pictures that were there then.
+    """
 
     beside: str
     searches: int
     p50_ms: float
     p99_ms: float
+    cpu_p50_ms: float
+    cpu_p99_ms: float
+    recall: float
     written_per_s: float
     behind: int
 
@@ -58,7 +66,7 @@ def measure_mixed(data_dir: Path, dim: int, seconds: float, recall: float) -> li
         try:
             _wait_for(collection, jobs)
             before = collection.state().slots
-            ms = _search(collection, query_QD, recall, seconds)
+            times = _search(collection, query_QD, recall, seconds)
             written = collection.state().slots - before
         finally:
             for writer in writers:
@@ -68,9 +76,12 @@ def measure_mixed(data_dir: Path, dim: int, seconds: float, recall: float) -> li
         rows.append(
             MixedRow(
                 beside,
-                len(ms),
-                round(float(np.median(ms)), 3),
-                round(float(np.quantile(ms, 0.99)), 3),
+                len(times),
+                _quantile([one.ms for one in times], 0.5),
+                _quantile([one.ms for one in times], 0.99),
+                _quantile([one.cpu_ms for one in times], 0.5),
+                _quantile([one.cpu_ms for one in times], 0.99),
+                round(_recall(collection, query_QD[:RECALL_QUERIES], recall), 4),
                 round(written / seconds, 1),
                 len(view.matrix) - view.built,
             )
@@ -94,16 +105,38 @@ def _wait_for(collection: Collection, jobs: Sequence[str]) -> None:
             time.sleep(0.1)
 
 
+@dataclass(frozen=True, slots=True)
+class _Time:
+    ms: float
+    cpu_ms: float
+
+
 def _search(
     collection: Collection, query_QD: Float32[ndarray, "q d"], recall: float, seconds: float
-) -> list[float]:
-    """Milliseconds of one search after the other."""
-    ms: list[float] = []
+) -> list[_Time]:
+    """One search after the other."""
+    times: list[_Time] = []
     until = time.perf_counter() + seconds
     while (started := time.perf_counter()) < until:
-        collection.view().search(query_QD[len(ms) % len(query_QD)], K, recall=recall)
-        ms.append(1e3 * (time.perf_counter() - started))
-    return ms
+        before_s = time.thread_time()
+        collection.view().search(query_QD[len(times) % len(query_QD)], K, recall=recall)
+        cpu_ms = 1e3 * (time.thread_time() - before_s)
+        times.append(_Time(1e3 * (time.perf_counter() - started), cpu_ms))
+    return times
+
+
+def _quantile(ms: Sequence[float], share: float) -> float:
+    return round(float(np.quantile(ms, share)), 3)
+
+
+def _recall(collection: Collection, query_QD: Float32[ndarray, "q d"], recall: float) -> float:
+    view = collection.view()
+    hits = [
+        len(np.intersect1d(view.search(query_D, K, recall=recall).slots_K, exact.slots_K))
+        for query_D in query_QD
+        for exact in [view.search(query_D, K, recall=1.0)]
+    ]
+    return sum(hits) / (K * len(query_QD))
 
 
 def ingest(collection: Collection) -> None:

@@ -47,8 +47,9 @@ class ImagesIn(Body):
 
 
 EXAMPLE = '{"range": {"taken_at": {"lt": "2020-01-01"}}}'
-FilterParam = Annotated[str | None, Query(max_length=20_000, examples=[EXAMPLE])]
-RequiredFilterParam = Annotated[str, Query(max_length=20_000, examples=[EXAMPLE])]
+EXAMPLE_BOX = '{"geo_box": {"south": 57.9, "west": 4.5, "north": 71.2, "east": 31.1}}'
+FilterParam = Annotated[str | None, Query(max_length=20_000, examples=[EXAMPLE, EXAMPLE_BOX])]
+RequiredFilterParam = Annotated[str, Query(max_length=20_000, examples=[EXAMPLE, EXAMPLE_BOX])]
 ScrollCursor = Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$")]
 
 REQUEST_BODY = {

@@ -168,6 +168,19 @@ def test_a_date_alone_means_its_whole_day(tmp_path: Path, bounds: dict[str, Any]
         ({"match": {'a"b': 1}}, "no quotes"),
         ({"exists": "a..b"}, "empty steps"),
         ({"exists": 3}, "got 3"),
+        (
+            {"geo_radius": {"latitude": 1, "longitude": 2}},
+            "expected an object with latitude, longitude, radius_m",
+        ),
+        ({"geo_radius": {"latitude": 91, "longitude": 2, "radius_m": 1}}, "latitude: got 91, .* -90 to 90"),
+        ({"geo_radius": {"latitude": 1, "longitude": 181, "radius_m": 1}}, "longitude: got 181"),
+        ({"geo_radius": {"latitude": 1, "longitude": 2, "radius_m": -1}}, "radius_m: got -1"),
+        ({"geo_radius": {"latitude": 1, "longitude": 2, "radius_m": float("inf")}}, "radius_m: got Infinity"),
+        ({"geo_radius": {"latitude": True, "longitude": 2, "radius_m": 1}}, "latitude: got true"),
+        ({"geo_radius": 3}, "got 3"),
+        ({"geo_box": {"south": 2, "west": 0, "north": 1, "east": 0}}, "south: got 2.0, .* at most 1"),
+        ({"geo_box": {"south": 0, "west": "a", "north": 1, "east": 0}}, 'west: got "a"'),
+        ({"geo_box": {"south": 0, "west": float("nan"), "north": 1, "east": 0}}, "west: got NaN"),
     ],
 )
 def test_a_wrong_filter_is_explained(document: object, message: str) -> None:

@@ -22,6 +22,7 @@ from tests.support.pictures import new_image, unit_vectors
 
 DIM = 16
 BATCH = 5
+SEGMENT_ROWS = 12  # so that segments come, grow and are replaced all the time
 LOCK = threading.Lock()
 
 
@@ -72,7 +73,7 @@ def save(data_dir: Path, target: Path) -> None:
 
 
 def main(data_dir: str, target: str, seed: str) -> None:
-    collection = Collection.open(Path(data_dir), model_id="storm", dim=DIM)
+    collection = Collection.open(Path(data_dir), model_id="storm", dim=DIM, segment_rows=SEGMENT_ROWS)
     work = (
         lambda: ingest(collection, int(seed)),
         lambda: rebuild(collection, int(seed)),

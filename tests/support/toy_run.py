@@ -25,7 +25,7 @@ from training.policy_gradient.config import (
 from training.policy_gradient.evaluation import Judges
 from training.policy_gradient.processes import Processes
 from training.policy_gradient.run import Parts, Run
-from training.prompts.prompt_set import Prompt, PromptsConfig, PromptSet
+from training.prompts.prompt_set import Prompt, PromptSet
 from training.rewards.config import RewardConfig
 from training.rewards.reward import RewardCard
 
@@ -96,9 +96,7 @@ def toy_config(sampler: SamplerConfig = FLOW, **training: Any) -> PolicyGradient
     return PolicyGradientConfig(
         seed=1,
         policy=PolicyConfig(adapter=LORA),
-        prompts=PromptsConfig(),
         reward=RewardConfig("jpeg"),  # `toy_run` takes others
-        held_out=(),
         sampler=sampler,
         training=TrainingConfig(
             **({"epochs": 4, "prompts": 4, "group": 6, "rows": 24, "checkpoint_every": 1} | training)

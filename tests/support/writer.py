@@ -12,6 +12,7 @@ from tests.support.pictures import new_image, unit_vectors
 
 DIM = 16
 BATCH = 7
+SEGMENT_ROWS = 5  # one with every batch that comes behind an index
 SCRATCH = "scratch"  # pictures that come and go, so that there is something to reclaim
 
 
@@ -21,7 +22,7 @@ def say(*words: object) -> None:
 
 
 def main(data_dir: str, first: int, batches: int) -> None:
-    collection = Collection.open(Path(data_dir), model_id="test-1", dim=DIM)
+    collection = Collection.open(Path(data_dir), model_id="test-1", dim=DIM, segment_rows=SEGMENT_ROWS)
     for batch in range(first, first + batches):
         images = [new_image(f"{batch}-{i}") for i in range(BATCH)]
         ids = collection.add(images, unit_vectors(BATCH, DIM, seed=batch))

@@ -68,7 +68,7 @@ def uniform_sigma(
     if bool((inner_T < 0).any()):
         step = int((inner_T < 0).nonzero()[0])
         raise InvalidInputError(
-            f"no σ gives step {step} of {len(time_T)} the weight {weight}: expected more steps or a larger weight"
+            f"no σ gives step {step} of {len(time_T)} a weight of {weight}: expected more steps"
         )
     return eta * (weight * c_T + inner_T.sqrt()) / (1 + weight**2)
 

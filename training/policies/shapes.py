@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Kept:
         return self.forward + self.largest_block
 
 
+@cache
 def count_parameters(family: str) -> dict[str, int]:
     """Of each part that has weights."""
     with torch.device("meta"):
@@ -71,6 +73,7 @@ def told_numbers(family: str) -> int:
     return sum(tensor.numel() for tensor in _told(family, 1, torch.float32, "meta").values())
 
 
+@cache
 def kept_for_gradient(
     family: str, side_px: int, adapter: Adapter, *, rows: int, half: bool, checkpointing: bool
 ) -> Kept:
@@ -102,6 +105,7 @@ def kept_for_gradient(
     return Kept(count.bytes, largest.bytes)
 
 
+@cache
 def decoding_bytes(family: str, side_px: int, *, half: bool) -> int:
     """The autoencoder at work on one picture: the most that a layer's input, output and shortcut take."""
     most = 0

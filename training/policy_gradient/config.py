@@ -129,19 +129,27 @@ class GuardConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ComparisonConfig:
+    """Rewards whose first reaching is reported; chosen before the runs that are compared."""
+
+    thresholds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyGradientConfig:
     """`held_out` are rewards that are watched, never trained on."""
 
     seed: int
     policy: PolicyConfig
-    prompts: PromptsConfig
     reward: RewardConfig
-    held_out: tuple[RewardConfig, ...]
     sampler: SamplerConfig
     training: TrainingConfig
     algorithms: dict[str, AlgorithmConfig]
+    held_out: tuple[RewardConfig, ...] = ()
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
     evaluation: EvaluationConfig = EvaluationConfig()
     guard: GuardConfig = field(default_factory=GuardConfig)
+    comparison: ComparisonConfig = ComparisonConfig()
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.guard.held_out_fall) - {reward.name for reward in self.held_out})

@@ -1,15 +1,14 @@
 """A run in miniature, to see that a configuration fits together: random weights, two updates, on a CPU.
 
 The sampler, the algorithm and the adapter are the configuration's own; the model is one of the same
-architecture at a millionth of its size, and the reward is how bright a picture is.
+architecture at a millionth of its size, and the reward is how colourful a picture is.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32
 from numpy import ndarray
 
 from training.policies.registry import load_policy, tiny_name
@@ -17,21 +16,16 @@ from training.policy_gradient.config import EvaluationConfig, GuardConfig, Polic
 from training.policy_gradient.evaluation import Judges, Pictures
 from training.policy_gradient.processes import Processes
 from training.policy_gradient.run import Outcome, Parts, Run
-from training.rewards.reward import RewardCard
+from training.prompts.prompt_set import Prompt, PromptSet
+from training.rewards.config import RewardConfig
+from training.rewards.registry import RewardLoader
 
-PROMPTS = ("a red kite", "two boats at sea", "an old house", "a fox")
-HELD_OUT = ("a bird in the snow",)
-
-
-class Brightness:
-    """The law is `training.rewards.reward.Reward`."""
-
-    card = RewardCard(
-        "brightness", 0.0, 1.0, needs_prompt=False, licence="Apache-2.0", source="mean of the pixels"
-    )
-
-    def score(self, pictures: Pictures, _prompts: Sequence[str]) -> Float64[ndarray, " n"]:
-        return np.array([picture.mean() / 255 for picture in pictures])
+PROMPTS = PromptSet(
+    tuple(Prompt(words) for words in ("a red kite", "two boats at sea", "an old house", "a fox")),
+    (Prompt("a bird in the snow"),),
+    "dry run",
+    "",
+)
 
 
 def miniature(config: PolicyGradientConfig) -> PolicyGradientConfig:
@@ -41,8 +35,12 @@ def miniature(config: PolicyGradientConfig) -> PolicyGradientConfig:
     return replace(
         config,
         policy=replace(
-            config.policy, name=tiny_name(config.policy.name), device="cpu", precision="float32", side_px=0
+            config.policy,
+            name=tiny_name(config.policy.name),
+            options=replace(config.policy.options, device="cpu", precision="float32", side_px=0),
         ),
+        reward=RewardConfig("colourfulness"),
+        held_out=(),
         training=replace(
             config.training, epochs=1, prompts=groups, group=size, updates=2, rows=2, checkpoint_every=1
         ),
@@ -55,8 +53,8 @@ def dry_run(config: PolicyGradientConfig, algorithm: str, folder: Path) -> Outco
     """Train `miniature(config)` for one epoch of two updates; `folder` is a run's folder afterwards."""
     small = miniature(config)
     policy = load_policy(small.policy.name, small.policy.adapter, small.policy.options, seed=small.seed)
-    judges = Judges(Brightness(), {}, _features)
-    parts = Parts(policy, small.policy.name, policy.part, PROMPTS, HELD_OUT, judges)
+    judges = Judges(RewardLoader(device="cpu").load(small.reward), {}, _features)
+    parts = Parts(policy, small.policy.name, policy.part, PROMPTS, judges)
     return Run(small, algorithm, parts, folder, Processes(cpu=True)).run()
 
 

@@ -3,7 +3,8 @@
 Which part a prompt belongs to follows from its words alone (a hash), so the same prompt never is on both
 sides, whatever files it comes from and however a set grows.
 
-A file is plain text, one prompt a line, or JSON lines: {"prompt": "…", "weight": 2.0}; the weight may be left out.
+A file is plain text, one prompt a line, or JSON lines: {"prompt": "…", "weight": 2.0}; the weight may be
+left out.
 """
 
 import hashlib
@@ -61,7 +62,7 @@ def load_prompts(config: PromptsConfig) -> PromptSet:
     held_out = tuple(prompt for key, prompt in keyed if is_held_out(key, config.held_out))
     if not train or not held_out:
         raise InvalidInputError(
-            f"{config.source}: {len(train)} prompts to train on and {len(held_out)} held out: expected some of both"
+            f"{config.source}: {len(train)} prompts to train on, {len(held_out)} held out: expected both"
         )
     return PromptSet(train, held_out, config.source, _digest([*train, *held_out]))
 

@@ -64,7 +64,7 @@ def test_the_estimate_follows_from_its_parts() -> None:
 
 @pytest.mark.parametrize("name", CARDS_GB)
 def test_minibatches_have_one_size(name: str) -> None:
-    """Half-precision kernels may give other bits for another number of rows; then the first ratio is not 1."""
+    """Half-precision kernels may give other bits for another number of rows: no ratio of 1 then."""
     training = config_of(name).training
     pictures = training.prompts * training.group
     assert pictures % training.rows == 0

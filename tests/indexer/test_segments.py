@@ -1,0 +1,252 @@
+"""Rows that come after a build are put into the lists of the index by whoever writes them."""
+
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+from jaxtyping import Float32
+from numpy import ndarray
+
+from indexer.ann.build import Watch
+from indexer.ann.build import build as build_index
+from indexer.ann.index import Family
+from indexer.ann.ivf import Ivf
+from indexer.ann.rows import Rows
+from indexer.ann.segment import Segment
+from indexer.backup import backup, restore
+from indexer.collection import Collection
+from indexer.compaction import compact
+from indexer.filters import parse_filter
+from indexer.mapping import map_beyond
+from indexer.verify import verify
+from tests.support.build import AIMS, build
+from tests.support.pictures import new_image, unit_vectors
+
+DIM = 24
+SEGMENT_ROWS = 100
+INVERTED: tuple[Family, ...] = ("ivf_sq8", "ivf_rabitq")
+
+
+def open_collection(folder: Path) -> Collection:
+    return Collection.open(folder, model_id="test-1", dim=DIM, exact_rows=0, segment_rows=SEGMENT_ROWS)
+
+
+def fill(collection: Collection, count: int, seed: int) -> Float32[ndarray, "n d"]:
+    vectors_ND = unit_vectors(count, DIM, seed)
+    collection.add([new_image(f"{seed}-{i}", parity=i % 2) for i in range(count)], vectors_ND)
+    return vectors_ND
+
+
+def grown(folder: Path, family: Family, batches: int, batch: int = 60) -> Collection:
+    """3000 pictures under an index, and then some more at a time."""
+    collection = open_collection(folder)
+    fill(collection, 3000, 0)
+    build(collection, family)
+    for seed in range(1, batches + 1):
+        fill(collection, batch, seed)
+    return collection
+
+
+def segments(collection: Collection) -> list[str]:
+    return [one.file.name for one in collection.snapshots.manifest(0).segments]
+
+
+def recall_at_10(collection: Collection, condition: object = None) -> float:
+    """Against NumPy over the stored rows; the queries are pictures, old and new, with noise."""
+    view = collection.view()
+    allow = view.live() if condition is None else view.select(parse_filter(condition))
+    row_N, rng = allow.rows(), np.random.default_rng(5)
+    known_ND = view.matrix.take(row_N)
+    query_QD = known_ND[:: len(row_N) // 60] + 0.05 * rng.standard_normal((1, DIM)).astype(np.float32)
+    hits = 0
+    for query_D in query_QD:
+        truth_K = row_N[np.argsort(-(known_ND @ query_D), kind="stable")[:10]]
+        found = view.search(query_D, 10, allow=allow, recall=0.95)
+        assert found.mode == "top_k"
+        hits += len(np.intersect1d(view.rows_of(found.slots_K), truth_K))
+    return hits / (10 * len(query_QD))
+
+
+@pytest.mark.parametrize("family", INVERTED)
+def test_new_rows_are_searched_through_the_index_at_the_recall_asked_for(
+    tmp_path: Path, family: Family
+) -> None:
+    collection = grown(tmp_path, family, batches=20)
+    view = collection.view()
+    assert len(view.matrix) == 4200
+    assert (view.base, view.built) == (3000, 4200)  # every second batch fills a segment
+    assert recall_at_10(collection) >= 0.95
+    assert recall_at_10(collection, {"match": {"parity": 1}}) >= 0.95
+    known = sorted(collection.known().items())
+    collection.delete([picture.id for _, picture in known[::2]])
+    assert recall_at_10(collection) >= 0.95
+    assert verify(tmp_path, full=True).problems == []
+
+
+def test_equal_neighbours_become_one_so_there_are_few_files(tmp_path: Path) -> None:
+    collection = grown(tmp_path, "ivf_sq8", batches=26)  # 13 pieces: 8 + 4 + 1
+    ends = [one.end for one in collection.snapshots.manifest(0).segments]
+    assert ends == [3000 + 8 * 120, 3000 + 12 * 120, 3000 + 13 * 120]
+    assert sorted(path.name for path in (tmp_path / "default").glob("segment-*")) == sorted(
+        segments(collection)
+    )
+
+
+@pytest.mark.parametrize("family", INVERTED)
+def test_a_segment_is_the_same_whether_made_at_once_or_of_neighbours_and_read_back(
+    tmp_path: Path, family: Family
+) -> None:
+    rows = Rows(unit_vectors(900, DIM).astype(np.float16))
+    base = build_index(Rows(rows.rows_ND[:500]), family, tmp_path, Watch())
+    assert isinstance(base, Ivf)
+    index = base.index
+    pieces = [Segment.over(rows, first, first + 100, index) for first in (500, 600)]
+    Segment.over(rows, 700, 900, index, pieces).save(tmp_path / "merged")
+    merged = Segment.load(tmp_path / "merged", 500, index)
+    whole = Segment.over(rows, 500, 900, index)
+    assert (merged.first, merged.end) == (whole.first, whole.end) == (500, 900)
+    probing = faiss.SearchParametersIVF(nprobe=5)
+    distance_QL, list_QL = index.quantizer.search(unit_vectors(10, DIM, 3), 5)
+    for query_D, lists_L, distance_L in zip(unit_vectors(10, DIM, 3), list_QL, distance_QL, strict=True):
+        score_K, row_K = whole.best(query_D, 400, lists_L, distance_L, probing)
+        assert set(row_K) == set(500 + np.flatnonzero(np.isin(whole.list_of_row_N, lists_L)))
+        again_K, again_row_K = merged.best(query_D, 400, lists_L, distance_L, probing)
+        np.testing.assert_array_equal(np.sort(again_row_K), np.sort(row_K))
+        np.testing.assert_array_equal(np.sort(again_K), np.sort(score_K))
+
+
+def test_another_process_and_a_reader_at_work_both_see_what_they_should(tmp_path: Path) -> None:
+    collection = grown(tmp_path, "ivf_sq8", batches=2)
+    reader = open_collection(tmp_path)
+    old = reader.view()
+    assert old.built == 3120
+    new_ND = fill(collection, 240, seed=50)
+    assert (old.built, len(old.matrix)) == (3120, 3120)
+    query_D = new_ND[7]
+    assert old.search(query_D, 1).scores_K[0] < 0.999
+    assert reader.view().built == 3360
+    assert reader.view().search(query_D, 1).scores_K[0] > 0.999
+    # Its files are gone from the folder, and still open.
+    assert old.search(unit_vectors(1, DIM, 1)[0], 5).mode == "top_k"
+
+
+def test_edits_fill_segments_too(tmp_path: Path) -> None:
+    collection = grown(tmp_path, "ivf_sq8", batches=0)
+    ids = collection.ids_where(parse_filter({"exists": "parity"}))[:SEGMENT_ROWS]
+    assert collection.fill({image_id: {"seen": True} for image_id in ids}) == SEGMENT_ROWS
+    assert collection.view().built == 3000 + SEGMENT_ROWS
+
+
+def test_what_comes_during_a_build_is_in_the_lists_when_it_comes_into_force(tmp_path: Path) -> None:
+    collection = grown(tmp_path, "ivf_sq8", batches=2)
+    seeds = iter(range(60, 65))
+
+    def tell(stage: str, _done: int, _of: int) -> None:
+        if stage == "centroids" and (seed := next(seeds, None)):
+            fill(collection, 90, seed)
+
+    assert compact(collection, AIMS, family="ivf_sq8", watch=Watch(tell=tell)).built == 3120
+    view = collection.view()
+    assert (view.base, view.built, len(view.matrix)) == (3120, 3570, 3570)
+    assert recall_at_10(collection) >= 0.95
+    assert verify(tmp_path, full=True).problems == []
+
+
+def test_what_comes_while_space_is_given_back_is_in_the_lists_soon_after(tmp_path: Path) -> None:
+    collection = grown(tmp_path, "ivf_rabitq", batches=4)
+    collection.delete(collection.ids_where(parse_filter({"match": {"parity": 0}})))
+    came = iter([70])
+
+    def tell(_stage: str, _done: int, _of: int) -> None:
+        if seed := next(came, None):
+            fill(collection, 130, seed)
+
+    compact(collection, AIMS, family="ivf_rabitq", reclaim=True, watch=Watch(tell=tell))
+    view = collection.view()
+    assert (view.base, view.built, len(view.matrix)) == (1620, 1750, 1750)
+    assert recall_at_10(collection) >= 0.95
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "remove", "swap"])
+def test_a_damaged_segment_costs_only_its_rows_and_the_next_one_covers_them(
+    tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    collection = grown(tmp_path, "ivf_sq8", batches=6)  # pieces 2 + 1
+    first, second = segments(collection)
+    collection.close()
+    path = tmp_path / "default" / second
+    data = bytearray(path.read_bytes())
+    if harm == "flip":
+        data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data[:-9] if harm == "cut" else data)
+    if harm == "remove":
+        path.unlink()
+    if harm == "swap":
+        path.write_bytes((tmp_path / "default" / first).read_bytes())
+
+    collection = open_collection(tmp_path)
+    view = collection.view()
+    assert (view.built, len(view.matrix)) == (3240, 3360)
+    assert "all rows behind 3240" in caplog.text
+    assert view.search(unit_vectors(60, DIM, 6)[3], 1).scores_K[0] > 0.999
+    assert [problem.code for problem in verify(tmp_path, full=False).problems] == ["index_damaged"]
+    fill(collection, SEGMENT_ROWS, seed=80)
+    assert collection.view().built == 3460
+    assert verify(tmp_path, full=True).problems == []
+
+
+def test_an_index_of_a_newer_database_is_left_aside(tmp_path: Path) -> None:
+    """Somebody put an old copy of the database in its place."""
+    collection = grown(tmp_path, "ivf_sq8", batches=1)
+    collection.database.copy_to(tmp_path / "old.sqlite")
+    fill(collection, 200, seed=90)
+    collection.close()
+    (tmp_path / "kallos.sqlite-wal").unlink(missing_ok=True)
+    (tmp_path / "old.sqlite").replace(tmp_path / "kallos.sqlite")
+
+    collection = open_collection(tmp_path)
+    view = collection.view()
+    assert (view.built, len(view.matrix)) == (0, 3060)
+    assert view.search(unit_vectors(60, DIM, 1)[3], 1).scores_K[0] > 0.999
+    assert [problem.code for problem in verify(tmp_path, full=False).problems] == ["index_foreign"]
+
+
+def test_a_backup_has_the_segments_that_its_database_knows(tmp_path: Path) -> None:
+    collection = grown(tmp_path / "data", "ivf_sq8", batches=6)
+    files = segments(collection)
+    seeds = iter([100])
+
+    def tell(copied: str) -> None:
+        if files[0] in copied:  # while it copies: both segments become one with what comes now
+            for seed in seeds:
+                fill(collection, 360, seed)
+
+    backup(tmp_path / "data", tmp_path / "backup", tell=tell)
+    assert verify(tmp_path / "backup", full=True).problems == []
+    restore(tmp_path / "backup", tmp_path / "restored")
+    restored = open_collection(tmp_path / "restored")
+    assert (restored.view().built, len(restored.view().matrix)) == (3240, 3720)
+
+    backup(tmp_path / "data", tmp_path / "backup")
+    names = {path.name for path in (tmp_path / "backup" / "default").glob("segment-*")}
+    assert names == set(segments(collection))
+    assert verify(tmp_path / "backup", full=True).problems == []
+
+
+def test_a_graph_is_not_extended(tmp_path: Path) -> None:
+    collection = grown(tmp_path, "hnsw", batches=4)
+    assert collection.view().built == 3000
+    assert segments(collection) == []
+
+
+def test_a_mapping_shows_what_is_appended_later(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    path.write_bytes(b"abc")
+    mapped_B = map_beyond(path, 1 << 20)
+    with path.open("ab") as file:
+        file.write(bytes(9000))
+        file.write(b"xyz")
+    assert mapped_B[:3].tobytes() + mapped_B[9000:9006].tobytes() == b"abc\0\0\0xyz"
+    with pytest.raises(ValueError, match="read-only"):
+        mapped_B[0] = 1
