@@ -42,7 +42,7 @@ from training.spro.text_guider import TextGuider
 
 HEAD = Adapter(rank=4, alpha=4.0, targets=("lm_head",))
 CAPTIONS = ("sun", "moon", "a red fox")
-PICTURE = PictureConfig(steps=3, guidance=1.0, draws=2, batch=5)
+PICTURE = PictureConfig(steps=3, draws=2, batch=5)
 ROUNDS = RoundsConfig(
     most=2, captions=3, temperatures=(1.0,), repeats=4, fidelity=-1.0, weak_gain="none", least_rise=-1.0
 )
