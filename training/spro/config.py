@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from indexer.errors import InvalidInputError
-from training.policies.options import Adapter
+from training.policies.options import Adapter, PolicyOptions
 from training.prompts.prompt_set import PromptsConfig
 from training.rewards.config import RewardConfig
 from training.spro.guidance import Objective
@@ -27,13 +27,14 @@ class GuiderConfig:
 
 @dataclass(frozen=True, slots=True)
 class PictureConfig:
-    """What draws, and how. `draws` pictures of a prompt are made, each from a noise of its own."""
+    """What draws, and how. `draws` pictures of a prompt are made, each from a noise of its own.
+
+    The guidance of `options` is drawn with; fine-tuning mixes none in.
+    """
 
     generator: str = "builtin"
-    device: str = "cpu"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    options: PolicyOptions = field(default_factory=PolicyOptions)
     steps: int = 50
-    guidance: float = 7.5
     shift: float = 1.0
     draws: int = 1
     batch: int = 32

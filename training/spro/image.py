@@ -79,19 +79,25 @@ def tune(
     seed: Sequence[int],
     on_epoch: Callable[[dict[str, Any]], None] = lambda _row: None,
 ) -> None:
-    """Change `policy`, which must mix in no guidance: it learns what it predicts by itself."""
+    """Change `policy`, which must mix in no guidance: it learns what it predicts by itself.
+
+    Captions are encoded once, and stay on the device.
+    """
     weights = [weight for _, weight in policy.trainable()]
     optimizer = torch.optim.AdamW(weights, config.learning_rate, weight_decay=0.0)
     order_rng = np.random.default_rng((*seed, 0))
     noise_rng = torch.Generator().manual_seed(int(np.random.default_rng((*seed, 1)).integers(2**62)))
+    captions = sorted(set(winners.captions))
+    known = policy.encode(captions)
+    place_B = torch.tensor([captions.index(caption) for caption in winners.captions])
     for epoch in range(config.epochs):
         losses = []
         order = order_rng.permutation(len(winners.captions)).tolist()
         for first in range(0, len(order), config.batch):
             chosen = order[first : first + config.batch]
-            known = policy.encode([winners.captions[i] for i in chosen])
             clean_BKHW = winners.latent_BKHW[chosen].to(policy.device)
-            loss = denoising_loss(policy, clean_BKHW, known, noise_rng)
+            told = known.rows(place_B[chosen].to(policy.device))
+            loss = denoising_loss(policy, clean_BKHW, told, noise_rng)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(weights, config.clip_norm)
             optimizer.step()

@@ -32,11 +32,11 @@ EXAMPLES = (
 
 
 def system(objective: Objective, *, sees_pictures: bool) -> str:
+    look = LOOK if sees_pictures else ""
     return (
-        f"You write prompts for a program that draws, {GOALS[objective]}. {LOOK if sees_pictures else ''}"
-        f"Write at most {MOST_STEPS} lines, Step1_Plan:, Step2_Plan: and so on, each building on the one "
-        f"before, then {CAPTION} and a prompt of at most {MOST_WORDS} words that keeps the subject and all "
-        "details."
+        f"You write prompts for a program that draws, {GOALS[objective]}. {look}Write "
+        f"at most {MOST_STEPS} lines, Step1_Plan:, Step2_Plan: and so on, each building on the one before, "
+        f"then {CAPTION} and a prompt of at most {MOST_WORDS} words that keeps the subject and all details."
     )
 
 

@@ -68,6 +68,7 @@ def score(
     question: dict[str, Tensor],
     answers: Sequence[Sequence[int]],
     padding: int,
+    read: Any = None,  # noqa: ANN401  # a cache of transformers
 ) -> Scored:
     """One pass over questions and answers.
 
@@ -76,18 +77,25 @@ def score(
         question: What `model` takes, `input_ids` padded on the left with an `attention_mask`.
         answers: Token ids of each answer, its end included.
         padding: The id that fills up.
+        read: What the model keeps of the questions' first tokens, which it need not read again; gradients go
+            through it.
     """
     device = question["input_ids"].device
     longest = max(map(len, answers))
     token_BL = torch.tensor([[*ids, *[padding] * (longest - len(ids))] for ids in answers], device=device)
     is_token_BL = torch.tensor([[i < len(ids) for i in range(longest)] for ids in answers], device=device)
     added = {"input_ids": token_BL, "attention_mask": is_token_BL.long()}
-    given = dict(question)
+    given: dict[str, Any] = dict(question)
     for name, tensor in question.items():
         if tensor.shape == question["input_ids"].shape:  # also the kinds of tokens that some models are told
             given[name] = torch.cat([tensor, added.get(name, torch.zeros_like(token_BL))], 1)
+    if read is not None:
+        start = read.get_seq_length()
+        position_BL = (given["attention_mask"].cumsum(-1) - 1).clamp_min(0)
+        given |= {"input_ids": given["input_ids"][:, start:], "position_ids": position_BL[:, start:]}
+        given |= {"cache": read}
     # The token at a place is predicted one place before it.
-    logit_BLV = model(**given, logits_to_keep=longest + 1, use_cache=False).logits[:, :-1]
+    logit_BLV = model(**given, logits_to_keep=longest + 1, use_cache=read is not None).logits[:, :-1]
     return Scored(logit_BLV, token_BL, is_token_BL)
 
 

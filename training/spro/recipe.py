@@ -71,7 +71,7 @@ def run_image(config: SproConfig, seed: int, out: Path, say: Say) -> None:
     if not rounds:
         raise InvalidInputError(f"{out}: no finished round: run spro-prompt first")
     folder = out / IMAGE
-    policy = load_generator(config.picture, config.image.adapter, seed, guidance=1.0)
+    policy = load_generator(config.picture, config.image.adapter, seed, guided=False)
     for number, winners in enumerate(rounds, start=1):
         path = folder / f"round-{number}.safetensors"
         if not path.is_file():
@@ -80,8 +80,7 @@ def run_image(config: SproConfig, seed: int, out: Path, say: Say) -> None:
             save_weights({name: weight.detach() for name, weight in policy.trainable()}, path, {})
         put(policy, load_weights(path))
         say(f"round {number}: {len(winners.captions)} pictures")
-    part = getattr(policy, "part", "unet")
-    deployed = adapters.save(policy.network, config.image.adapter, part, folder)
+    deployed = adapters.save(policy.network, config.image.adapter, policy.part, folder)
     write_card(
         folder,
         kind="spro-image",
@@ -161,7 +160,7 @@ def _tuned(
     last = out / IMAGE / f"round-{len(finished_rounds(out))}.safetensors"
     if not last.is_file():
         return []
-    policy = load_generator(config.picture, config.image.adapter, seed, config.picture.guidance)
+    policy = load_generator(config.picture, config.image.adapter, seed, guided=True)
     put(policy, load_weights(last))
     painter = Painter(policy, config.picture)
     return [

@@ -8,6 +8,7 @@ and the reward answer to, not what a given picture lacks.
 
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,31 +66,36 @@ class TextGuider:
         end = self._tokenizer.eos_token_id
         ids = [[*self._ids(text), end] for text in texts]
         questions = [self._ids(self._question(request)) for request in requests]
-        return score(self._model, self._padded(questions, common=0), ids, end)
+        common = _common(questions)
+        padded = self._padded(questions, common)
+        return score(self._model, padded, ids, end, self._read(padded, common))
 
     def trainable(self) -> Iterable[tuple[str, torch.nn.Parameter]]:
         return [(name, weight) for name, weight in self._model.named_parameters() if weight.requires_grad]
 
     def _write(self, requests: Sequence[Request], noise: GumbelNoise) -> list[Answer]:
-        """What all questions begin with is read once, not once an answer: most of the work."""
         questions = [self._ids(self._question(request)) for request in requests]
-        common = min(_common(questions), *(len(ids) - 1 for ids in questions))
+        common = _common(questions)
         padded = self._padded(questions, common)
-        past = self._model(input_ids=padded["input_ids"][:1, :common], use_cache=True, logits_to_keep=1)
-        past.past_key_values.batch_repeat_interleave(len(questions))
         end = self._tokenizer.eos_token_id
         ids_BL = sample(
             self._model,
             padded,
             noise,
             self._most_tokens,
-            cache=past.past_key_values,
+            cache=self._read(padded, common),
             pad_token_id=end,
             eos_token_id=end,
         )
         texts = self._tokenizer.batch_decode(ids_BL, skip_special_tokens=True)
         ended_B = (ids_BL == end).any(1).tolist()
         return [Answer(OPENING + text, ended) for text, ended in zip(texts, ended_B, strict=True)]
+
+    def _read(self, padded: dict[str, Tensor], common: int) -> Any:  # noqa: ANN401  # a cache of transformers
+        """What all questions begin with is read once, not once an answer: most of the work."""
+        found = self._model(input_ids=padded["input_ids"][:1, :common], use_cache=True, logits_to_keep=1)
+        found.past_key_values.batch_repeat_interleave(len(padded["input_ids"]))
+        return found.past_key_values
 
     def _question(self, request: Request) -> str:
         conversation = [{"role": "system", "content": system(request.objective, sees_pictures=False)}]
@@ -121,6 +127,6 @@ class TextGuider:
 
 
 def _common(questions: Sequence[list[int]]) -> int:
-    """How many tokens all begin with."""
+    """How many tokens all begin with; the last of a question is left to be read, it predicts the answer."""
     alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*questions, strict=False))
-    return sum(1 for _ in alike)
+    return min(sum(1 for _ in alike), *(len(ids) - 1 for ids in questions))

@@ -1,11 +1,13 @@
 """From a configuration to the parts of a run: the only place where they are chosen."""
 
+from dataclasses import replace
 
 import torch
 
 from indexer.errors import InvalidInputError
-from training.policies.options import Adapter, PolicyOptions
-from training.policies.policy import Policy
+from training.policies.builtin import BuiltinPolicy
+from training.policies.options import Adapter
+from training.policies.pipeline import PipelinePolicy
 from training.policies.registry import load_policy
 from training.policy_gradient.evaluation import Judges
 from training.prompts.prompt_set import PromptSet, load_prompts
@@ -45,18 +47,21 @@ def load_guider(config: SproConfig, seed: int) -> TrainableGuider:
     )
 
 
-def load_generator(config: PictureConfig, adapter: Adapter | None, seed: int, guidance: float) -> Policy:
-    options = PolicyOptions(device=config.device, precision=config.precision, guidance=guidance)
+def load_generator(
+    config: PictureConfig, adapter: Adapter | None, seed: int, *, guided: bool
+) -> BuiltinPolicy | PipelinePolicy:
+    """`guided` to draw with; to train, what the network predicts by itself is wanted."""
+    options = config.options if guided else replace(config.options, guidance=1.0)
     return load_policy(config.generator, adapter, options, seed=seed)
 
 
 def load_painter(config: PictureConfig) -> Painter:
-    return Painter(load_generator(config, None, 0, config.guidance), config)
+    return Painter(load_generator(config, None, 0, guided=True), config)
 
 
 def load_judges(config: SproConfig, threads: int | None) -> Judges:
     """Raises InvalidInputError: a held-out reward is also trained on."""
-    loader = RewardLoader(device=config.picture.device, threads=threads)
+    loader = RewardLoader(device=config.picture.options.device, threads=threads)
     declared = declare(config.reward, config.held_out, loader)
     names = [reward.name for reward in config.held_out]
     return Judges(
