@@ -15,9 +15,10 @@ from pathlib import Path
 
 from indexer.collection import DATABASE
 from indexer.database import Database
+from indexer.deployed import CURRENT, DeployedStore, parse_state
 from indexer.errors import ConflictError, CorruptStoreError, NotFoundError
 from indexer.faults import reached
-from indexer.files import sync_file, sync_folder
+from indexer.files import replace_text, sync_file, sync_folder
 from indexer.lock import WriterLock
 from indexer.manifest import Manifest
 from indexer.snapshots import SnapshotStore
@@ -84,6 +85,7 @@ def backup(data_dir: Path, target: Path, *, tell: Callable[[str], None] = lambda
             copier.shared(data_dir, target)
             for name, state in states.items():
                 copier.collection(data_dir / name, target / name, state)
+            copier.generators(DeployedStore(data_dir), DeployedStore(target))
             reached("backup-copied")
             _publish(beside, target / DATABASE)
             for name, state in states.items():
@@ -141,6 +143,19 @@ class _Copier:
             for path in sorted((data_dir / folder).rglob("*")):
                 if path.is_file() and path.suffix != ".part":
                     self.file(path, target / path.relative_to(data_dir))
+
+    def generators(self, source: DeployedStore, target: DeployedStore) -> None:
+        """Those that are in force or can be again, then what says so. A folder is never changed."""
+        current = source.root / CURRENT
+        if not current.is_file():
+            return
+        text = current.read_text("utf-8")
+        for id_ in set(parse_state(text, current).ids):
+            for path in sorted(source.folder(id_).rglob("*")):
+                if path.is_file():
+                    self.file(path, target.folder(id_) / path.relative_to(source.folder(id_)))
+        replace_text(target.root / CURRENT, text)
+        self._count(str(target.root / CURRENT), len(text))
 
     def collection(self, folder: Path, target: Path, state: State) -> None:
         target.mkdir(parents=True, exist_ok=True)

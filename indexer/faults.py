@@ -24,6 +24,12 @@ POINTS = (
     "backup-copied",  # a backup lies whole beside the database of the one before
     "epoch-begun",  # the transaction that changes over is committed, the old files not yet removed
 )
+GENERATOR_POINTS = (
+    "generator-filled",  # a tuned generator lies whole beside, not yet fsynced
+    "generator-stored",  # it has its name; the one before is in force
+    "generator-written",  # what says which is in force lies beside
+    "generator-in-force",
+)
 
 
 def reached(point: str) -> None:

@@ -34,7 +34,7 @@ def sha256_of_file(path: Path) -> str:
 def replace_text(path: Path, text: str, *, before: Callable[[], None] = lambda: None) -> None:
     """Make `path` hold `text`, durably and at once; `before` is called when the new file lies beside."""
     beside = path.with_name(path.name + ".part")
-    beside.write_text(text)
+    beside.write_text(text, "utf-8")
     sync_file(beside)
     before()
     beside.replace(path)

@@ -1,4 +1,4 @@
-"""Do database, vectors, index and generated pictures agree?
+"""Do database, vectors, index, generated pictures and generators agree?
 
 Dimension key   N rows, D embedding
 """
@@ -11,6 +11,7 @@ import numpy as np
 
 from indexer.collection import DATABASE
 from indexer.database import Connection, Database
+from indexer.deployed import DeployedStore
 from indexer.errors import CorruptStoreError, NotFoundError
 from indexer.files import sha256_of_file
 from indexer.originals import OriginalStore
@@ -48,7 +49,7 @@ def verify(data_dir: Path, *, full: bool) -> VerifyReport:
     path = data_dir / DATABASE
     if not path.is_file():
         raise NotFoundError(f"{data_dir} holds no Kallos data: {DATABASE} is missing")
-    checked = {"collections": 0, "images": 0, "vectors": 0, "generations": 0}
+    checked = {"collections": 0, "images": 0, "vectors": 0, "generations": 0, "generators": 0}
     try:
         problems = list(_problems(data_dir, path, full, checked))
     except CorruptStoreError as error:
@@ -71,6 +72,7 @@ def _problems(data_dir: Path, path: Path, full: bool, checked: dict[str, int]) -
                 yield from _vectors(data_dir / name, state, full, checked)
             yield from _generations(connection, data_dir, full, checked)
             collections = names(connection)
+        yield from _generators(data_dir, full, checked)
         for name in collections:
             yield from _index(database, data_dir / name, name)
     finally:
@@ -139,6 +141,17 @@ def _generations(
             yield Problem("picture_missing", str(path), f"the file of generated picture {id_} is not there")
         elif path.stat().st_size != size or (full and sha256_of_file(path) != sha256):
             yield Problem("picture_damaged", str(path), f"generated picture {id_} is not what was stored")
+
+
+def _generators(data_dir: Path, full: bool, checked: dict[str, int]) -> Iterator[Problem]:
+    """Each generator that is or was put in service has its files; with `full`, with the same bytes."""
+    store = DeployedStore(data_dir)
+    try:
+        checked["generators"] += len(set(store.state().ids))
+        for path, message in store.damages(full=full):
+            yield Problem("generator_damaged", str(path), message)
+    except CorruptStoreError as error:
+        yield Problem("generator_damaged", str(store.root), str(error))
 
 
 def _index(database: Database, folder: Path, name: str) -> Iterator[Problem]:

@@ -50,7 +50,10 @@ class Settings(BaseSettings):
         default_factory=lambda: dict(DEFAULT_OPTIONS)
     )  # of each request
 
-    generator: str = "builtin"  # as in `kallos generators`; the following are for diffusers: ones
+    generator: str | None = (
+        None  # as in `kallos generators`; None: what `kallos generator use` put in service
+    )
+    # The following are for diffusers: ones.
     generator_dtype: Dtype = "auto"
     generator_offload: Offload = "none"
     generator_adapters: str = ""  # LoRA files, FILE=WEIGHT:FILE=WEIGHT

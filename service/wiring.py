@@ -9,6 +9,7 @@ from typing import Any
 from indexer.ann.gpu import Gpu
 from indexer.axis_store import AxisStore
 from indexer.collection import Collection
+from indexer.deployed import DeployedStore
 from indexer.encoders.registry import load_encoder
 from indexer.errors import InvalidInputError, NotFoundError
 from indexer.fetch import UrlFetcher
@@ -23,6 +24,7 @@ from indexer.thumbnails import ThumbnailStore
 from rerank.axes.defaults import ensure_default_axes
 from rerank.axes.moments import MomentsCache
 from rerank.engine import Engine
+from rerank.generate.deployed import Load
 from rerank.generate.options import GeneratorOptions, parse_adapters
 from rerank.generate.registry import load_generator
 from rerank.generate.request import Generator
@@ -35,6 +37,7 @@ from rerank.rephrase.endpoint import EndpointModel
 from rerank.rephrase.local import PREFIX as LOCAL
 from rerank.rephrase.local import LocalModel
 from rerank.rephrase.rephraser import Rephraser
+from service.generation.in_service import InServiceGenerator
 from service.generation.studio import Studio
 from service.settings import Settings
 
@@ -182,6 +185,16 @@ def open_generator(settings: Settings) -> Generator:
 
     Raises what `load_generator` raises, and InvalidInputError for options that make no sense.
     """
+    load = generator_loader(settings)
+    if settings.generator is not None:
+        return load(settings.generator, None)
+    generator = InServiceGenerator(DeployedStore(settings.data_dir), load)
+    generator.try_loading()
+    return generator
+
+
+def generator_loader(settings: Settings) -> Load:
+    """Makes generators with the options of `settings`. Raises InvalidInputError: they make no sense."""
     options = GeneratorOptions(
         device=settings.device,
         dtype=settings.generator_dtype,
@@ -191,7 +204,8 @@ def open_generator(settings: Settings) -> Generator:
         steps=settings.generator_steps,
         guidance=settings.generator_guidance,
     )
-    return load_generator(settings.generator, options=options, threads=thread_count(settings))
+    threads = thread_count(settings)
+    return lambda name, tuned: load_generator(name, options=options, threads=threads, tuned=tuned)
 
 
 def _chat_model(settings: Settings) -> ChatModel | None:

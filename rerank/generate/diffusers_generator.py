@@ -6,6 +6,7 @@ request ─► plan ─► view of the shared pipeline ─► picture ─► its
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ class DiffusersGenerator:
         self._name = name
         self._options = options
         self._adapters = options.adapters
+        self._weights = "" if options.weights is None else f"+{_named(options.weights)}"
         self._applied = _identity(options.adapters)
         self._gate = Gate()
         self._opening = Lock()
@@ -47,7 +49,7 @@ class DiffusersGenerator:
     @property
     def model_id(self) -> str:
         """Changes with the weights and with the adapters."""
-        return f"{self._name}/{self._folder.identity}{self._applied}"
+        return f"{self._name}/{self._folder.identity}{self._weights}{self._applied}"
 
     @property
     def licence(self) -> str:
@@ -153,6 +155,10 @@ def missing_packages() -> str:
 
 def _identity(adapters: Sequence[Adapter]) -> str:
     return "".join(f"+{adapter}/{identity_of([adapter.path])}" for adapter in adapters)
+
+
+def _named(weights: Path) -> str:
+    return f"{weights.stem}/{identity_of([weights])}"
 
 
 def _open_pipeline(folder: PipelineFolder, options: GeneratorOptions) -> "Opened":

@@ -3,11 +3,13 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from indexer.errors import CorruptStoreError, InvalidInputError, UnavailableError
 from indexer.images import free_memory
@@ -44,6 +46,8 @@ def open_pipeline(folder: PipelineFolder, options: GeneratorOptions) -> Opened:
         raise InvalidInputError(f"offload is {options.offload!r}, but the device is a CPU: expected none")
     try:
         pipeline = read_pipeline(folder, dtype)
+        if options.weights is not None:
+            replace_network(pipeline, folder.family.denoiser, options.weights)
         use_adapters(pipeline, options.adapters)
         scheduler_of(pipeline, options.scheduler)
         colours = LatentColours.of(pipeline.vae)
@@ -80,6 +84,27 @@ def read_pipeline(folder: PipelineFolder, dtype: torch.dtype | dict[str, torch.d
         raise CorruptStoreError(f"{folder.path}: diffusers cannot load it: {error}") from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def replace_network(pipeline: Any, part: str, weights: Path) -> None:  # noqa: ANN401
+    """Load `weights`, a safetensors file of the whole part, into it; in its dtype.
+
+    Raises CorruptStoreError: damaged; InvalidInputError: it is not for this model.
+    """
+    try:
+        found = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise CorruptStoreError(f"{weights}: cannot be read: {error}") from error
+    network = getattr(pipeline, part)
+    try:  # not strict: what is not trained, such as a table of places, is not in the file
+        missing, strange = network.load_state_dict(found, strict=False)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise InvalidInputError(f"{weights} does not fit the model: {str(error)[:300]}") from error
+    wrong = [*strange, *(name for name, _ in network.named_parameters() if name in missing)]
+    if wrong:
+        raise InvalidInputError(f"{weights} does not fit the model: {', '.join(wrong[:3])}")
 
 
 def use_adapters(pipeline: Any, adapters: Sequence[Adapter]) -> None:  # noqa: ANN401

@@ -43,6 +43,7 @@ class GeneratorOptions:
     `device` is "auto", "cpu", "cuda" or "cuda:N". `dtype` "auto" is float32 on a CPU; on a GPU bfloat16, or
     float16 where it has none. `offload` keeps weights in main memory: "model" moves one part at a time to the
     GPU, "sequential" one layer at a time, slowly. `scheduler`, `steps` and `guidance` None: the model's own.
+    `weights` is a safetensors file of the denoising network in place of the pipeline's own.
     """
 
     device: str = "auto"
@@ -52,6 +53,7 @@ class GeneratorOptions:
     scheduler: str | None = None
     steps: int | None = None
     guidance: float | None = None
+    weights: Path | None = None
 
     def __post_init__(self) -> None:
         for name, value, possible in (

@@ -7,7 +7,7 @@ diffusers:org/name          the same from the local Hugging Face cache
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from indexer.encoders import hub
 from indexer.errors import InvalidInputError, KallosError, UnavailableError, UnknownModelError
 from rerank.generate.diffusers_generator import DiffusersGenerator, missing_packages
 from rerank.generate.families import KNOWN_GENERATORS, KnownGenerator
-from rerank.generate.options import GeneratorOptions
+from rerank.generate.options import Adapter, GeneratorOptions
 from rerank.generate.pipeline_folder import (
     CARD,
     HALF,
@@ -25,6 +25,7 @@ from rerank.generate.pipeline_folder import (
     read_pipeline_folder,
 )
 from rerank.generate.request import Generator
+from rerank.generate.tuned import trained_files
 
 BUILTIN = "builtin"
 DIFFUSERS = "diffusers:"
@@ -56,6 +57,7 @@ def load_generator(
     options: GeneratorOptions = GeneratorOptions(),  # noqa: B008  # frozen
     threads: int | None = None,
     cache: Path | None = None,
+    tuned: Path | None = None,
 ) -> Generator:
     """Make the generator called `name`, from this machine alone. Weights are read with the first picture.
 
@@ -64,6 +66,7 @@ def load_generator(
         options: For diffusers pipelines. The builtin generator runs on the CPU whatever `device` says.
         threads: CPU threads of the builtin generator; None lets the library choose.
         cache: The Hugging Face cache folder, None the usual one.
+        tuned: With these trained weights: a folder that `rerank.generate.tuned.assemble` filled for `name`.
 
     Raises:
         UnknownModelError: Any other name; the message says what is possible.
@@ -78,12 +81,16 @@ def load_generator(
                 "the builtin generator takes no dtype, offload, adapter, scheduler, steps or guidance "
                 f"setting: expected them with {DIFFUSERS}"
             )
-        from rerank.generate.builtin import BuiltinGenerator
+        from rerank.generate.builtin import FOLDER, BuiltinGenerator
 
-        return BuiltinGenerator(threads=threads)
+        return BuiltinGenerator(threads=threads, folder=tuned or FOLDER)
     if not name.startswith(DIFFUSERS):
         raise UnknownModelError(f"{name!r} is no generator; possible: {POSSIBLE}")
     path, label = find_folder(name, cache)
+    if tuned is not None:
+        files, weights = trained_files(tuned)
+        adapters = (*options.adapters, *map(Adapter, files))
+        options = replace(options, adapters=adapters, weights=weights)
     return DiffusersGenerator(read_pipeline_folder(path), label, _source(name, path), options)
 
 

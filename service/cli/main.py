@@ -25,7 +25,8 @@ for command in (index, search, rank, generate, serve, demo, verify, stats, compa
     app.command()(command)
 app.add_typer(axes.app, name="axes")
 app.add_typer(models_app, name="models")
-app.add_typer(generators.app, name="generators")
+app.add_typer(generators.app, name="generator")
+app.add_typer(generators.choice_app, name="generators")
 app.add_typer(bench.app, name="bench")
 
 

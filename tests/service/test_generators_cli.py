@@ -37,7 +37,7 @@ def test_what_is_here_is_not_downloaded(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_settings_choose_the_builtin_generator() -> None:
-    assert isinstance(open_generator(Settings()), BuiltinGenerator)
+    assert isinstance(open_generator(Settings(generator="builtin")), BuiltinGenerator)
 
 
 def test_settings_choose_a_pipeline_and_how_it_runs(tmp_path: Path) -> None:
