@@ -9,6 +9,7 @@ import typer
 
 from indexer.encoders.builtin import FOLDER, BuiltinEncoder
 from indexer.errors import InvalidInputError, KallosError
+from training.comparison_cli import evaluate_run
 from training.encoder import materials
 from training.encoder.backbone import export_backbone
 from training.encoder.evaluate import evaluate
@@ -36,6 +37,7 @@ for command in (spro_prompt, spro_image, spro_evaluate):
     app.command()(command)
 evaluate_app.command("generator")(evaluate_generator)
 evaluate_app.command("rankability")(evaluate_rankability)
+evaluate_app.command("run")(evaluate_run)
 
 Materials = Annotated[Path, typer.Option(help="Where the training material lies.")]
 

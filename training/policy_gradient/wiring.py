@@ -1,5 +1,6 @@
 """From a configuration to the parts of a run: the only place where they are chosen."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from indexer.errors import InvalidInputError
@@ -11,6 +12,7 @@ from training.policy_gradient.config import PolicyGradientConfig
 from training.policy_gradient.evaluation import Judges
 from training.policy_gradient.run import Parts
 from training.prompts.prompt_set import load_prompts
+from training.rewards.config import RewardConfig
 from training.rewards.held_out import declare
 from training.rewards.registry import RewardLoader
 
@@ -39,12 +41,17 @@ def load_parts(
     if chosen.seen_as == "diffusion":
         policy = AsDiffusion(found, scaled_linear())
     loader = RewardLoader(device=chosen.options.device, threads=threads, cache=cache)
-    declared = declare(config.reward, config.held_out, loader)
-    names = [reward.name for reward in config.held_out]
-    if len(set(names)) != len(names):
-        raise InvalidInputError(f"held_out: {', '.join(names)}: expected each name once")
-    judges = Judges(
-        declared.trained, dict(zip(names, declared.held_out, strict=True)), loader.encoder(EYES)[1].images
-    )
+    judges = judges_of(config.reward, config.held_out, loader)
     prompts = load_prompts(config.prompts)
     return Parts(policy, chosen.name, found.part, prompts, judges)
+
+
+def judges_of(reward: RewardConfig, held_out: Sequence[RewardConfig], loader: RewardLoader) -> Judges:
+    """Raises InvalidInputError: a held-out reward is also trained on, or named twice."""
+    declared = declare(reward, held_out, loader)
+    names = [config.name for config in held_out]
+    if len(set(names)) != len(names):
+        raise InvalidInputError(f"held_out: {', '.join(names)}: expected each name once")
+    return Judges(
+        declared.trained, dict(zip(names, declared.held_out, strict=True)), loader.encoder(EYES)[1].images
+    )

@@ -19,6 +19,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 from torch import Tensor
 
+from training.bootstrap import Mean, bootstrap
 from training.policy_gradient.evaluation import Judges
 from training.spro.ask import Told, ask
 from training.spro.guidance import Guider, Objective, Request
@@ -26,16 +27,6 @@ from training.spro.paint import Painter
 from training.vendi import vendi
 
 PLAIN, UNTRAINED, IMAGE, MM = "plain caption", "untrained Guider", "SPRO-Image", "SPRO-MM"
-LEVEL = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Mean:
-    """With the 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +112,6 @@ class _Scores:
     reward_N: Float64[ndarray, " n"]
     held_out_N: dict[str, Float64[ndarray, " n"]]
     feature_F: ndarray  # [N·R, F]
-
-
-def bootstrap(value_N: Float64[ndarray, " n"], resamples: int, rng: np.random.Generator) -> Mean:
-    """The mean with its percentile interval over `resamples` draws of N with replacement."""
-    index_XN = rng.integers(len(value_N), size=(resamples, len(value_N)))
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(value_N[index_XN].mean(axis=1), [tail, 1 - tail])
-    return Mean(float(value_N.mean()), float(low), float(high))
 
 
 def guided(

@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 
 from indexer.contact_sheet import contact_sheet
 from indexer.enlarge import enlarge, to_png
+from training.bootstrap import Mean
 from training.policy_gradient.evaluation import Pictures
-from training.spro.evaluate import IMAGE, MM, Mean, Row
+from training.spro.evaluate import IMAGE, MM, Row
 
 TILE_PX = 96
 DPI = 80

@@ -10,16 +10,14 @@ from training.policies.options import Adapter
 from training.policies.pipeline import PipelinePolicy
 from training.policies.registry import load_policy
 from training.policy_gradient.evaluation import Judges
+from training.policy_gradient.wiring import judges_of
 from training.prompts.prompt_set import PromptSet, load_prompts
-from training.rewards.held_out import declare
 from training.rewards.registry import RewardLoader
 from training.spro.config import PictureConfig, SproConfig
 from training.spro.paint import Painter
 from training.spro.preference import TrainableGuider
 from training.spro.text_guider import TextGuider
 from training.spro.vision_guider import VisionGuider
-
-EYES = "builtin"  # the encoder of fidelity and diversity
 
 
 def load_guider(config: SproConfig, seed: int) -> TrainableGuider:
@@ -62,11 +60,7 @@ def load_painter(config: PictureConfig) -> Painter:
 def load_judges(config: SproConfig, threads: int | None) -> Judges:
     """Raises InvalidInputError: a held-out reward is also trained on."""
     loader = RewardLoader(device=config.picture.options.device, threads=threads)
-    declared = declare(config.reward, config.held_out, loader)
-    names = [reward.name for reward in config.held_out]
-    return Judges(
-        declared.trained, dict(zip(names, declared.held_out, strict=True)), loader.encoder(EYES)[1].images
-    )
+    return judges_of(config.reward, config.held_out, loader)
 
 
 def captions_of(config: SproConfig) -> tuple[list[str], list[str]]:

@@ -13,6 +13,7 @@ import torch
 from indexer.errors import InvalidInputError
 from tests.support.tiny_policy import LORA, tiny_policy
 from tests.support.toy_run import Brightness, pixels
+from training.bootstrap import bootstrap
 from training.policies.options import Adapter
 from training.policies.policy import Policy
 from training.policy_gradient.checkpoint import load_weights
@@ -29,7 +30,7 @@ from training.spro.config import (
     RoundsConfig,
     SproConfig,
 )
-from training.spro.evaluate import Drawn, Exam, bootstrap
+from training.spro.evaluate import Drawn, Exam
 from training.spro.files import claim, finished_rounds, read_object, round_folder
 from training.spro.guidance import Answer, Request
 from training.spro.image import Winners, denoising_loss, tune, winners_of
