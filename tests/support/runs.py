@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy import ndarray
@@ -18,7 +19,13 @@ RANK = 2
 
 
 def write_run(
-    folder: Path, *, seed: int = 0, strength: float = 1.0, whole: bool = False, base: str = BASE
+    folder: Path,
+    *,
+    seed: int = 0,
+    strength: float = 1.0,
+    whole: bool = False,
+    base: str = BASE,
+    config: Mapping[str, object] = MappingProxyType({}),
 ) -> TunedRun:
     """A run on the shipped builtin generator: its attention nudged, by a LoRA or as all weights."""
     rng = np.random.default_rng(seed)
@@ -35,16 +42,21 @@ def write_run(
             for letter, shape in (("A", (RANK, inputs)), ("B", (outputs, RANK))):
                 numbers = 0.3 * strength * rng.standard_normal(shape)
                 tensors[f"unet.{layer}.lora_{letter}.weight"] = numbers.astype(np.float32)
-    return keep_run(folder, tensors, base={"name": "builtin", "model_id": base}, whole=whole)
+    return keep_run(folder, tensors, base={"name": "builtin", "model_id": base}, whole=whole, config=config)
 
 
 def keep_run(
-    folder: Path, tensors: dict[str, ndarray], *, base: Mapping[str, str], whole: bool = False
+    folder: Path,
+    tensors: dict[str, ndarray],
+    *,
+    base: Mapping[str, str],
+    whole: bool = False,
+    config: Mapping[str, object] = MappingProxyType({}),
 ) -> TunedRun:
     path = folder / (WHOLE if whole else LORA)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)
-    write_card(folder, kind="pcpo", base=base, config={"lr": 1e-4}, seed=0, files=[path])
+    write_card(folder, kind="pcpo", base=base, config=config, seed=0, files=[path])
     return read_run(folder)
 
 
