@@ -40,9 +40,9 @@ def markdown(rows: Sequence[Row], reward: str) -> str:
 
 
 def sheet(arrangements: Sequence[tuple[str, Pictures]], captions: Sequence[str]) -> bytes:
-    """A row of pictures for each arrangement, a column for each caption; PNG."""
+    """A row of pictures for each arrangement, its name below the first, a column for each caption; PNG."""
     tiles = [
-        (to_png(enlarge(picture, TILE_PX)), f"{name}: {caption}" if place == 0 else caption)
+        (to_png(enlarge(picture, TILE_PX)), name if place == 0 else caption)
         for name, pictures in arrangements
         for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True))
     ]
