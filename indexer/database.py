@@ -136,18 +136,39 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX job_client ON job (client, queued_at);
     CREATE INDEX job_subject ON job (subject)
     """,
+    # What people wanted (indexer.wanted). A picture or a generation may be gone; its id is never used again.
+    """
+    CREATE TABLE wanted (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        collection TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        words TEXT NOT NULL,
+        image INTEGER,
+        generation TEXT,
+        probability REAL,                       -- of a match, where it was known
+        at REAL NOT NULL
+    )
+    """,
 )
 
 
 class Database:
-    """One connection for each thread; writers take turns. SQLite's own errors never leave this class."""
+    """One connection for each thread; writers take turns. SQLite's own errors never leave this class.
 
-    def __init__(self, path: Path) -> None:
+    With `read_only` nothing is made and nothing changed, so the database has to have this version's schema.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
         self._local = threading.local()
         self._all: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._writing = threading.RLock()
+        if read_only:
+            with self.read() as connection:
+                self._check_schema(connection)
+            return
         with self.write() as connection:
             self._migrate(connection)
 
@@ -200,10 +221,15 @@ class Database:
         if connection is None:
             # Used by the thread that made it; closed by whoever closes the database.
             connection = sqlite3.connect(
-                self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+                f"{self.path.absolute().as_uri()}?mode={'ro' if self._read_only else 'rwc'}",
+                uri=True,
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
             )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives power loss
+            if not self._read_only:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives power loss
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")  # rows are read from the page cache
             self._local.connection = connection
@@ -220,6 +246,14 @@ class Database:
             if "malformed" in text or "not a database" in text or "corrupt" in text:
                 raise CorruptStoreError(f"{self.path} is damaged: {text}") from error
             raise StoreError(f"cannot use {self.path}: {text}") from error
+
+    def _check_schema(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version != len(MIGRATIONS):
+            raise StoreError(
+                f"{self.path} has schema {version}, this Kallos reads {len(MIGRATIONS)}: open it once with "
+                "`kallos stats` of this version, or install the version that wrote it"
+            )
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()

@@ -17,7 +17,18 @@ from service.job_rules import Rules
 from service.jobs import JobRunner, Work
 from service.limits import BodyLimit
 from service.metrics import Metrics, Timed
-from service.routes import axes, gallery, generate, health, images, jobs, openai_images, search, webui
+from service.routes import (
+    axes,
+    feedback,
+    gallery,
+    generate,
+    health,
+    images,
+    jobs,
+    openai_images,
+    search,
+    webui,
+)
 from service.routes import metrics as metrics_route
 from service.settings import Settings
 from service.upkeep import CompactWork, Upkeep
@@ -71,6 +82,7 @@ def create_app(settings: Settings, *, generator: Generator | None = None) -> Fas
     errors.install(app)
     for module in (
         search,
+        feedback,
         images,
         axes,
         jobs,

@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     url_timeout_s: PositiveFloat = 20.0  # for one picture by URL
     allow_private_urls: bool = False  # fetch from private addresses too: only on a network you trust
 
+    log_wishes: bool = False  # record what people wanted: words that nothing fits, opened hits, promotions
+
     generate_queue: PositiveInt = 32  # pictures' jobs that may wait; more are answered 429
     generate_per_hour: PositiveInt = 200  # pictures that one client may ask for
     generate_wait_s: PositiveFloat = 120.0  # how long the OpenAI and AUTOMATIC1111 routes wait for pictures

@@ -21,6 +21,7 @@ from indexer.originals import OriginalStore
 from indexer.protocols import Encoder
 from indexer.recall_log import RecallLog
 from indexer.thumbnails import ThumbnailStore
+from indexer.wanted import WantedLog
 from rerank.axes.defaults import ensure_default_axes
 from rerank.axes.moments import MomentsCache
 from rerank.engine import Engine
@@ -37,6 +38,7 @@ from rerank.rephrase.endpoint import EndpointModel
 from rerank.rephrase.local import PREFIX as LOCAL
 from rerank.rephrase.local import LocalModel
 from rerank.rephrase.rephraser import Rephraser
+from service.feedback import Feedback
 from service.generation.in_service import InServiceGenerator
 from service.generation.studio import Studio
 from service.settings import Settings
@@ -63,6 +65,7 @@ class Services:
     fetcher: UrlFetcher
     recall: RecallLog
     monitor: RecallMonitor
+    feedback: Feedback
 
     @property
     def threads(self) -> int:
@@ -149,6 +152,9 @@ def open_services(
         rephraser=rephraser,
         recall=recall,
         monitor=monitor,
+        feedback=Feedback(
+            WantedLog(collection.database, settings.collection) if settings.log_wishes else None
+        ),
         limits=limits,
         thumbnails=ThumbnailStore(settings.data_dir),
         originals=originals,

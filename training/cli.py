@@ -17,6 +17,7 @@ from training.encoder.fit import fit, read_pixels
 from training.generator.cli import evaluate_generator, generator_app
 from training.policy_gradient.cli import add_commands
 from training.policy_gradient.dry_cli import dry_run
+from training.prompts.cli import prompts_app
 from training.rankability.cli import evaluate_rankability, materials_app
 from training.rewards.cli import rewards_app
 from training.spro.cli import spro_evaluate, spro_image, spro_prompt
@@ -29,6 +30,7 @@ evaluate_app = typer.Typer(no_args_is_help=True, help="How good is it?")
 app.add_typer(encoder_app, name="encoder")
 app.add_typer(generator_app, name="generator")
 app.add_typer(materials_app, name="materials")
+app.add_typer(prompts_app, name="prompts")
 app.add_typer(rewards_app, name="rewards")
 app.add_typer(evaluate_app, name="evaluate")
 add_commands(app)

@@ -22,6 +22,14 @@ export const promote = (id) => call("POST", `/generations/${id}/promote`);
 export const jobEvents = (id) => new EventSource(`/jobs/${id}/events`);
 export const search = (body, signal) => call("POST", "/search", body, signal);
 export const rank = (axis, body, signal) => call("POST", `/rank?axis=${encodeURIComponent(axis)}`, body, signal);
+// Which hit was opened. The page may close meanwhile, and nobody waits for the answer.
+export const clicked = (query, image) =>
+  fetch("/feedback", {
+    method: "POST",
+    keepalive: true,
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ query, image, action: "click" }),
+  }).catch(() => {});
 export const contentUrl = (id, width) => `/images/${id}/content${width ? `?width=${width}` : ""}`;
 
 // A file's bytes as base64, without the data: prefix.

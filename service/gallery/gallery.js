@@ -1,6 +1,6 @@
 // The page is a function of `state`: a change goes into it, `refresh` asks the server, the views show the answer.
 
-import { base64Of, listAxes, Problem, rank, search } from "/gallery/api.js";
+import { base64Of, clicked, listAxes, Problem, rank, search } from "/gallery/api.js";
 import { at, button, element, title } from "/gallery/dom.js";
 import { hitCard, showViewer } from "/gallery/hits.js";
 import { Making } from "/gallery/made.js";
@@ -101,6 +101,7 @@ function fail(error) {
 }
 
 function open(hit) {
+  if (state.words.trim()) clicked(state.words.trim(), hit.id);
   showViewer(at("#viewer"), hit, { like: () => like(hit, 1), unlike: () => like(hit, UNLIKE) });
 }
 

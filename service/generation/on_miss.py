@@ -8,6 +8,7 @@ from typing import Literal
 from indexer.errors import InvalidInputError, KallosError, LimitError
 from indexer.generations import Generation, GenerationStore
 from indexer.images import sha256_of
+from indexer.wanted import MISS_SUBJECT
 from rerank.generate.safety import normalised
 from rerank.match.model import Match
 from rerank.query import rephrasable
@@ -15,8 +16,6 @@ from rerank.types import Answer, SearchQuery
 from service.generation.orders import Orders
 from service.generation.wish import Wish
 from service.jobs import Job, JobRunner
-
-SUBJECT = "miss:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +43,10 @@ class GenerateOnMiss:
         self._pause_s = pause_s
         self._asking = Lock()  # two equal searches at once: the second finds the first one's job
 
-    def after(self, query: SearchQuery, answer: Answer, *, threshold: float, client: str) -> Miss | None:
-        """What is made where `answer` holds nothing that fits; None where it does, or where nobody knows.
-
-        Nothing fits when there is no hit, or when the probability of a match is below `threshold`.
-        """
-        text = rephrasable(query.parts)
-        unlikely = isinstance(answer.match, Match) and answer.match.probability < threshold
-        if text is None or query.cursor is not None or (answer.hits and not unlikely):
-            return None
-        return self.ask(text.text, client=client)
-
     def ask(self, text: str, *, client: str) -> Miss:
         """Never raises because of what `text` is, or of a limit: the search itself has its answer."""
         words = sha256_of(normalised(text).encode("utf-8", "surrogatepass"))
-        subject = f"{SUBJECT}{self._store.collection}:{words}"
+        subject = f"{MISS_SUBJECT}{self._store.collection}:{words}"
         with self._asking:
             job = self._jobs.about(subject)
             known = None if job is None else self._known(job)
@@ -82,6 +70,18 @@ class GenerateOnMiss:
         except (InvalidInputError, LimitError) as refusal:
             return _refused(refusal)
         return Miss("started", job=job)
+
+
+def unmet(query: SearchQuery, answer: Answer, threshold: float) -> str | None:
+    """The words that nothing in `answer` fits; None where something does, or where nobody knows.
+
+    Nothing fits when there is no hit, or when the probability of a match is below `threshold`.
+    """
+    text = rephrasable(query.parts)
+    unlikely = isinstance(answer.match, Match) and answer.match.probability < threshold
+    if text is None or query.cursor is not None or (answer.hits and not unlikely):
+        return None
+    return text.text
 
 
 def _refused(error: KallosError) -> Miss:

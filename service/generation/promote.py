@@ -23,6 +23,7 @@ def promote(services: Services, generation_id: str) -> ImageRow:
             if report.id is None:
                 raise UnreadableImageError(report.reason or "unreadable", report.message or "it is damaged")
             made = studio.store.promoted(made.id, ImageId(report.id))
+            services.feedback.promoted(made)
     assert made.image_id is not None
     return services.collection.view().row(made.image_id)
 

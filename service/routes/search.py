@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from service.deps import ClientDep, OnMissDep, Queued, ServicesDep
+from service.generation.on_miss import unmet
 from service.search_schemas import RankRequest, SearchAnswer, SearchRequest
 
 router = APIRouter(tags=["search"], dependencies=[Queued])
@@ -21,9 +22,10 @@ def search(request: SearchRequest, services: ServicesDep, on_miss: OnMissDep, cl
     """
     query = request.to_query()
     answer = services.engine.search(query)
-    miss = None
-    if request.generate_if_no_match:
-        miss = on_miss.after(query, answer, threshold=request.match_threshold, client=client)
+    words, miss = unmet(query, answer, request.match_threshold), None
+    if words is not None:
+        services.feedback.missed(words, answer.match)
+        miss = on_miss.ask(words, client=client) if request.generate_if_no_match else None
     return SearchAnswer.of(answer, miss).to_response()
 
 

@@ -62,7 +62,9 @@ def test_a_person_searches_drops_a_picture_and_follows_their_taste(page: Page, c
     expected = ids(client, "/search", {"query": "a red card", "axes": {"aesthetics": 2}})
     expect(page.locator(".hit").first).to_have_attribute("data-id", str(expected[0]))
     page.wait_for_url("**axis=aesthetics%3D2")
-    page.locator(".hit .open").first.click()
+    with page.expect_request("**/feedback") as told:
+        page.locator(".hit .open").first.click()
+    assert told.value.post_data_json == {"query": "a red card", "image": shown(page)[0], "action": "click"}
     expect(page.locator("dialog .why b")).to_have_text(["query", "aesthetics"])
     first = shown(page)[0]
     page.get_by_role("dialog").get_by_role("button", name="More like this").click()

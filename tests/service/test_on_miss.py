@@ -13,7 +13,7 @@ from indexer.types import ImageId
 from rerank.generate.safety import Blocklist
 from rerank.match.model import Match
 from rerank.types import Answer, Hit, IdPart, Part, SearchQuery, TextPart
-from service.generation.on_miss import GenerateOnMiss, Miss
+from service.generation.on_miss import GenerateOnMiss, Miss, unmet
 from service.generation.orders import Orders
 from service.generation.studio import Studio
 from service.generation.work import KIND, GenerateWork
@@ -162,5 +162,5 @@ def test_only_words_that_nothing_fits_are_made(
     (image_id,) = setting.collection.add([new_image("a")], unit_vectors(1, 8))
     hit = Hit(setting.collection.view().row(image_id), 0.5, {"query": 0.5})
     answer = Answer([hit] if has_hits else [], None, "exact", 1, 1, 1, "m", {}, match=match)
-    miss = setting.on_miss.after(SearchQuery(parts), answer, threshold=0.1, client="ann")
-    assert (miss is not None) == asked
+    words = unmet(SearchQuery(parts), answer, threshold=0.1)
+    assert words == ("a purple cow" if asked else None)

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.errors import InvalidInputError
+from indexer.collection import DATABASE
+from indexer.database import Database
+from indexer.errors import InvalidInputError, NotFoundError
+from indexer.types import ImageId
+from indexer.wanted import Wanted, WantedLog
+from training.cli import app as kallos_train
 from training.prompts.prompt_set import (
     Prompt,
     PromptsConfig,
@@ -82,3 +87,34 @@ def test_the_digest_says_which_prompts_they_are(tmp_path: Path) -> None:
         path.write_text(words)
         digests.append(load_prompts(PromptsConfig(str(path), held_out=0.5)).sha256)
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_command_writes_what_training_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    database = Database(tmp_path / DATABASE)
+    log = WantedLog(database, "default")
+    for number in range(20):
+        log.add(Wanted("click", f"fox {number}", ImageId(1)))
+    log.add(Wanted("miss", "FOX 3"))
+    log.add(Wanted("miss", "a saucer"))
+    database.close()
+    (tmp_path / "list.txt").write_text("saucer\n")
+    out = tmp_path / "prompts.jsonl"
+    command = ["prompts", "from-log", str(tmp_path), "--out", str(out)]
+    kallos_train([*command, "--blocklist", str(tmp_path / "list.txt")], standalone_mode=False)
+    assert json.loads(out.read_text().splitlines()[0]) == {
+        "prompt": "fox 3",
+        "weight": 2,
+        "kinds": {"click": 1, "miss": 1},
+    }
+    read = load_prompts(PromptsConfig(source=str(out)))
+    assert {prompt.text: prompt.weight for prompt in (*read.train, *read.held_out)} == {
+        f"fox {number}": 2.0 if number == 3 else 1.0 for number in range(20)
+    }
+    said = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert said == {"click": "20", "miss": "1", "prompts": "20", "held out": str(len(read.held_out))}
+    with pytest.raises(InvalidInputError, match="no prompts"):
+        kallos_train([*command, "--least", "3"], standalone_mode=False)
+    with pytest.raises(NotFoundError, match="there is no"):
+        kallos_train(
+            ["prompts", "from-log", str(tmp_path / "none"), "--out", str(out)], standalone_mode=False
+        )
