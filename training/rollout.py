@@ -60,7 +60,6 @@ def roll_out(
     rng: torch.Generator,
     *,
     base: Mapping[str, Tensor] | None = None,
-    keep_on: torch.device | None = None,
 ) -> Trajectories:
     """Draw one picture from each row of `start_BKHW`, noise of size 1.
 
@@ -72,11 +71,9 @@ def roll_out(
         rng: Of z; on the CPU, so that every device draws the same.
         base: Weights of the base model; then its predictions are kept, and `steps.blend_T` has something to
             blend with.
-        keep_on: Where to keep what is kept, the policy's device if None.
     """
     x = start_BKHW.to(policy.device, torch.float32)
-    keep = policy.device if keep_on is None else keep_on
-    xs, references = [x.to(keep)], list[Tensor]()
+    xs, references = [x], list[Tensor]()
     noises, predictions = list[Tensor](), list[Tensor]()
     for step in range(len(steps)):
         t_B = steps.time_T[step].float().expand(len(x)).to(x.device)
@@ -84,13 +81,14 @@ def roll_out(
         if base is not None:
             with holding(policy, base):
                 reference = policy.predict(x, t_B, known)
-            references.append(reference.to(keep))
+            references.append(reference)
             if steps.blend_T is not None:
                 used = reference + float(steps.blend_T[step]) * (prediction - reference)
         z = torch.randn(x.shape, generator=rng).to(x.device)
         x = steps.mean(step, x, used) + steps.std(step, x) * z
-        for kept, tensor in ((xs, x), (noises, z), (predictions, prediction)):
-            kept.append(tensor.to(keep))
+        xs.append(x)
+        noises.append(z)
+        predictions.append(prediction)
     return Trajectories(
         steps,
         known,
