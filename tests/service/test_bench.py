@@ -94,7 +94,7 @@ def test_queries_of_a_theme_lie_near_its_pole_and_lean_says_so(work: Path) -> No
 
 def test_filters_are_as_narrow_as_asked_and_small_ones_lose_nothing(work: Path) -> None:
     collection = fill(work, ROWS, DIM)
-    report = measure_filters(collection, 2, 0.95)
+    report = measure_filters(collection, 6, 0.95)
     collection.close()
     assert len(report.rows) == 15
     for row in report.rows:
