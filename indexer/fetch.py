@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from indexer.errors import UnreadableImageError
+from indexer.errors import InvalidInputError, UnreadableImageError
 from indexer.images import Limits
 
 Fetch = Callable[[str], bytes]
@@ -22,6 +22,22 @@ USER_AGENT = "kallos"
 # What a site answers in X-Robots-Tag when its pictures are not for machine learning.
 OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex"})
 REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
+
+
+def checked_endpoint(url: str, whose: str) -> str:
+    """`url` of a server that is asked over HTTP, when it can be; it stands in logs and cards, so no password.
+
+    Raises InvalidInputError, which says `whose` it is.
+    """
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InvalidInputError(f"{whose} URL is not one: {error}") from error
+    if parts.userinfo:
+        raise InvalidInputError(f"{whose} URL holds a password: expected none")
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise InvalidInputError(f"{whose} URL is {url!r}: expected http://… or https://…")
+    return url
 
 
 class UrlFetcher:

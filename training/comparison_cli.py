@@ -17,6 +17,7 @@ from rerank.generate.registry import load_generator
 from rerank.generate.request import Generator
 from rerank.generate.tuned import assemble, read_run
 from training.config import of_table
+from training.heavy import heavy_imports
 from training.prompts.prompt_set import PromptsConfig, load_prompts
 from training.rewards.config import RewardConfig
 from training.rewards.registry import RewardLoader
@@ -33,8 +34,9 @@ def evaluate_run(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
 ) -> None:
     """Draw held-out prompts with the run's weights and without; write comparison.json and comparison.png."""
-    from training.comparison import Sides, compare
-    from training.policy_gradient.wiring import judges_of
+    with heavy_imports():
+        from training.comparison import Sides, compare
+        from training.policy_gradient.wiring import judges_of
 
     found = read_run(run)
     config = json.loads((run / CARD).read_text("utf-8"))["config"]

@@ -17,6 +17,7 @@ import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from indexer.errors import InvalidInputError
+from indexer.fetch import checked_endpoint
 from indexer.types import JSONValue
 from rerank.rephrase.chat import ChatAnswerError, ChatError, ChatTimeoutError
 from rerank.rephrase.prompts import Prompt
@@ -60,7 +61,7 @@ class EndpointModel:
         answer_format: AnswerFormat = "json_schema",
         rng: random.Random | None = None,
     ) -> None:
-        self._url = _checked_url(url) + "/chat/completions"
+        self._url = checked_endpoint(url, "the model's").rstrip("/") + "/chat/completions"
         self._headers = {"Accept-Encoding": "identity"}  # so that MOST_BYTES bounds what is unpacked, too
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {_checked_key(api_key)}"
@@ -185,18 +186,6 @@ async def _read(response: httpx.Response) -> bytes:
 def _seconds(text: str | None) -> float:
     """Retry-After in seconds; a date or nonsense counts as not given."""
     return float(text) if text is not None and text.isascii() and text.isdigit() else 0.0
-
-
-def _checked_url(url: str) -> str:
-    try:
-        parts = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise InvalidInputError(f"the model's URL is not one: {error}") from error
-    if parts.userinfo:
-        raise InvalidInputError("the model's URL holds a password: give a key instead")
-    if parts.scheme not in ("http", "https") or not parts.host:
-        raise InvalidInputError(f"the model's URL is {url!r}: expected http://… or https://…")
-    return url.rstrip("/")
 
 
 def _checked_key(key: str) -> str:

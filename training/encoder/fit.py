@@ -63,7 +63,7 @@ def _word_net() -> tuple[list[str], dict[str, str], dict[str, str]]:
     """
     spec = importlib.util.find_spec("timm")
     if spec is None or spec.origin is None:
-        raise UnavailableError("the recipe needs timm: pip install 'kallos[train]'")
+        raise UnavailableError("the recipe needs timm: pip install 'kallos[encoder-recipe]'")
     folder = Path(spec.origin).parent / "data" / "_info"
 
     def table(name: str) -> dict[str, str]:

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from indexer.errors import UnavailableError
 from rerank.generate.builtin import FOLDER
 from training.config import read_config
 from training.generator import materials
 from training.generator.config import GeneratorConfig
 from training.generator.report import draw_sheets, report
+from training.heavy import heavy_imports
 
 CONFIG = Path(__file__).parents[2] / "configs/builtin_generator.toml"
 
@@ -40,13 +40,8 @@ def train(
 ) -> None:
     """Prepare, train, save as a diffusers folder with an ONNX graph, measure it, write its card."""
     settings = read_config(GeneratorConfig, config)
-    try:
+    with heavy_imports():
         from training.generator import recipe
-    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision was built for another torch
-        raise UnavailableError(
-            f"torch, diffusers or onnx does not load ({error}); pip install 'kallos[train]', with torch and "
-            "torchvision from the same package index"
-        ) from error
     recipe.run(settings, folder, work, out)
     report(settings, folder, out)
 

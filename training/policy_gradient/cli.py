@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from indexer.errors import UnavailableError
 from training.config import read_config
+from training.heavy import heavy_imports
 from training.policy_gradient.config import PolicyGradientConfig
 
 ALGORITHMS = {
@@ -65,8 +65,9 @@ def compare(
     settings = read_config(PolicyGradientConfig, config)
     for name in algorithms:
         settings.algorithm(name)
-    from training.policy_gradient.compare import report, train_all
-    from training.policy_gradient.compare_plot import draw
+    with heavy_imports():
+        from training.policy_gradient.compare import report, train_all
+        from training.policy_gradient.compare_plot import draw
 
     train_all(algorithms, config, range(seeds), out, workers)
     found = report(algorithms, settings, range(seeds), out)
@@ -75,17 +76,12 @@ def compare(
 
 
 def _run(settings: PolicyGradientConfig, algorithm: str, out: Path, threads: int) -> None:
-    try:
+    with heavy_imports():
         import torch
 
         from training.policy_gradient.processes import Processes
         from training.policy_gradient.run import Run
         from training.policy_gradient.wiring import load_parts
-    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision was built for another torch
-        raise UnavailableError(
-            f"torch, diffusers or peft does not load ({error}); pip install 'kallos[train]', with torch and "
-            "torchvision from the same package index"
-        ) from error
     torch.set_num_threads(threads)
     parts = load_parts(settings, threads=threads)
     processes = Processes(cpu=parts.policy.device.type == "cpu")

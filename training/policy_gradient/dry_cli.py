@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from indexer.errors import UnavailableError
 from rerank.generate.registry import BUILTIN
 from training.config import read_config
+from training.heavy import heavy_imports
 from training.policy_gradient.config import PolicyGradientConfig
 
 
@@ -20,15 +20,10 @@ def dry_run(
 ) -> None:
     """How much GPU memory a run needs; then each of its algorithms makes two updates of random weights."""
     settings = read_config(PolicyGradientConfig, config)
-    try:
+    with heavy_imports():
         from training.policies.registry import TINY, tiny_name
         from training.policy_gradient import dry_run as miniature
         from training.policy_gradient.memory import estimate
-    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision was built for another torch
-        raise UnavailableError(
-            f"torch, diffusers or peft does not load ({error}); pip install 'kallos[train]', with torch and "
-            "torchvision from the same package index"
-        ) from error
     name = tiny_name(settings.policy.name)
     with tempfile.TemporaryDirectory() as scratch:
         for algorithm in settings.algorithms:

@@ -10,6 +10,7 @@ from indexer.encoders import hub
 from indexer.encoders.openclip import PREFIX, OpenClipEncoder
 from indexer.encoders.openclip_pixels import fit
 from indexer.errors import InvalidInputError, UnavailableError
+from training.heavy import heavy_imports
 from training.rewards.embedded import AgreementReward
 from training.rewards.eyes import Eyes
 from training.rewards.reward import Reward, RewardCard
@@ -37,15 +38,10 @@ def load_pickscore(weights: str, card: RewardCard, *, device: str, cache: Path |
                 f"{folder} has no tokenizer.json: hf download {PICKSCORE_PROCESSOR} tokenizer.json"
             )
         tokenizer = found
-    try:
+    with heavy_imports("generate"):
         import torch
 
         from training.rewards.pickscore import ClipFolder
-    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision was built for another torch
-        raise UnavailableError(
-            f"torch or transformers does not load ({error}): pip install 'kallos[generate]', with torch and "
-            "torchvision from the same package index"
-        ) from error
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         where = torch.device(name)

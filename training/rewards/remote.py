@@ -19,6 +19,7 @@ from numpy import ndarray
 
 from indexer.enlarge import to_png
 from indexer.errors import InvalidInputError, TookTooLongError, UnavailableError
+from indexer.fetch import checked_endpoint
 from training.rewards.reward import RewardCard
 
 FIRST_PAUSE_S = 0.2  # before the first retry; doubles with each
@@ -38,7 +39,7 @@ class RemoteReward:
     def __init__(self, url: str, card: RewardCard, *, batch: int, timeout_s: float) -> None:
         if batch < 1 or not 0 < timeout_s < math.inf:
             raise InvalidInputError(f"batch is {batch}, timeout_s is {timeout_s}: expected positive numbers")
-        self._url = checked_url(url)
+        self._url = checked_endpoint(url, "the reward server's")
         self._batch = batch
         self._timeout_s = timeout_s
         self._card = card
@@ -101,19 +102,6 @@ def scores_of(body: bytes, wanted: int, url: str) -> Float64[ndarray, " n"]:
         return np.array(scores, np.float64)
     except OverflowError as error:  # JSON knows integers of any size
         raise UnavailableError(f"{url} answered a score that is too large") from error
-
-
-def checked_url(url: str) -> str:
-    """`url` when it can be asked. It stands in cards and configurations, so it may hold no password."""
-    try:
-        parts = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise InvalidInputError(f"the reward server's URL is not one: {error}") from error
-    if parts.userinfo:
-        raise InvalidInputError("the reward server's URL holds a password: expected none")
-    if parts.scheme not in ("http", "https") or not parts.host:
-        raise InvalidInputError(f"the reward server's URL is {url!r}: expected http://… or https://…")
-    return url
 
 
 async def _ask(client: httpx.AsyncClient, url: str, body: bytes) -> bytes:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from indexer.errors import UnavailableError
 from training.config import read_config
+from training.heavy import heavy_imports
 from training.spro.config import SproConfig
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The run, a TOML file.")]
@@ -36,15 +36,10 @@ def spro_evaluate(config: ConfigFile, out: Out, seed: Seed = 0, threads: Threads
 
 
 def _recipe(threads: int) -> ModuleType:
-    try:
+    with heavy_imports("train,llm"):
         import torch
 
         from training.spro import recipe
-    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision was built for another torch
-        raise UnavailableError(
-            f"torch, diffusers, transformers or peft does not load ({error}); pip install "
-            "'kallos[train,llm]', with torch and torchvision from the same package index"
-        ) from error
     torch.set_num_threads(threads)
     return recipe
 

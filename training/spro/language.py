@@ -3,7 +3,7 @@
 Dimension key   B answers, L tokens, V vocabulary
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformers import LogitsProcessor
 from indexer.errors import InvalidInputError
 from training.policies.adapters import NAME
 from training.policies.options import Adapter
+from training.spro.guidance import Answer, Request
 
 
 class GumbelNoise(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
@@ -38,6 +39,21 @@ class GumbelNoise(LogitsProcessor):  # type: ignore[misc]  # transformers is unt
             gumbel_V = -torch.empty(score_V.shape, dtype=torch.float64).exponential_(generator=rng).log()
             rows.append(score_V.float() / temperature + gumbel_V.to(score_V.device, torch.float32))
         return torch.stack(rows)
+
+
+def in_batches(
+    write: Callable[[Sequence[Request], GumbelNoise], list[Answer]],
+    requests: Sequence[Request],
+    temperatures: Sequence[float],
+    seeds: Sequence[int],
+    batch: int,
+) -> list[Answer]:
+    """Answers to all, `batch` at a time; each request has its own temperature and seed."""
+    answers: list[Answer] = []
+    for first in range(0, len(requests), batch):
+        part = slice(first, first + batch)
+        answers += write(requests[part], GumbelNoise(temperatures[part], seeds[part]))
+    return answers
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from rerank.rephrase.local import load
 from training.policies.options import Adapter
 from training.spro.guidance import Answer, Request
 from training.spro.instructions import EXAMPLES, OPENING, question, system
-from training.spro.language import GumbelNoise, Scored, attach, sample, score
+from training.spro.language import GumbelNoise, Scored, attach, in_batches, sample, score
 
 
 class TextGuider:
@@ -55,11 +55,7 @@ class TextGuider:
     def write(
         self, requests: Sequence[Request], temperatures: Sequence[float], seeds: Sequence[int]
     ) -> list[Answer]:
-        answers: list[Answer] = []
-        for first in range(0, len(requests), self._batch):
-            part = slice(first, first + self._batch)
-            answers += self._write(requests[part], GumbelNoise(temperatures[part], seeds[part]))
-        return answers
+        return in_batches(self._write, requests, temperatures, seeds, self._batch)
 
     def score(self, requests: Sequence[Request], answers: Sequence[Answer]) -> Scored:
         texts = [answer.text.removeprefix(OPENING) for answer in answers]

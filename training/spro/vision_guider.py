@@ -16,7 +16,7 @@ from indexer.errors import UnavailableError
 from training.policies.options import Adapter
 from training.spro.guidance import Answer, Request
 from training.spro.instructions import OPENING, question, system
-from training.spro.language import GumbelNoise, Scored, attach, sample, score
+from training.spro.language import GumbelNoise, Scored, attach, in_batches, sample, score
 
 
 class VisionGuider:
@@ -62,12 +62,7 @@ class VisionGuider:
     def write(
         self, requests: Sequence[Request], temperatures: Sequence[float], seeds: Sequence[int]
     ) -> list[Answer]:
-        answers: list[Answer] = []
-        for first in range(0, len(requests), self._batch):
-            part = slice(first, first + self._batch)
-            noise = GumbelNoise(temperatures[part], seeds[part])
-            answers += self._write(requests[part], noise)
-        return answers
+        return in_batches(self._write, requests, temperatures, seeds, self._batch)
 
     def score(self, requests: Sequence[Request], answers: Sequence[Answer]) -> Scored:
         tokenizer = self._processor.tokenizer
