@@ -12,7 +12,7 @@ import csv
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
@@ -36,6 +36,7 @@ LOCATION_COLUMNS = ("url", "image_url", "path", "file", "filename", "file_name",
 CAPTION_COLUMNS = ("caption", "text", "title", "description", "alt", "alt_text")
 ROWS_AT_ONCE = 1024
 
+_Order = Callable[[Iterable["os.DirEntry[str]"]], "list[os.DirEntry[str]]"]
 _natural = os_sort_keygen()
 
 
@@ -113,21 +114,23 @@ class FolderSource:
 
     def items(self) -> Iterator[SourceItem | SourceFailure]:
         self._unlisted = []
-        for found in self._walk(self._root, frozenset()):
+        for found in self._walk(self._root, frozenset(), _in_natural_order):
             yield found if isinstance(found, SourceFailure) else _item(found, self._limits, {})
 
     def count(self) -> int:
-        return sum(1 for _ in self._walk(self._root, frozenset()))
+        return sum(1 for _ in self._walk(self._root, frozenset(), list))
 
     def covers(self, uri: str) -> bool:
         in_shard = any(f"{suffix}#" in uri.lower() for suffix in TAR_SUFFIXES)
         unlisted = any(uri.startswith(folder + os.sep) for folder in self._unlisted)
         return uri.startswith(str(self._root) + os.sep) and not in_shard and not unlisted
 
-    def _walk(self, folder: Path, above: frozenset[tuple[int, int]]) -> "Iterator[_File | SourceFailure]":
+    def _walk(
+        self, folder: Path, above: frozenset[tuple[int, int]], order: "_Order"
+    ) -> "Iterator[_File | SourceFailure]":
         try:
             status = folder.stat()
-            entries = sorted(os.scandir(folder), key=lambda entry: _natural(entry.name))
+            entries = order(os.scandir(folder))
         except OSError as error:
             self._unlisted.append(str(folder))
             yield SourceFailure(str(folder), "unreadable", str(error))
@@ -137,10 +140,10 @@ class FolderSource:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            yield from self._visit(Path(entry.path), names, inside)
+            yield from self._visit(Path(entry.path), names, inside, order)
 
     def _visit(
-        self, path: Path, names: frozenset[str], above: frozenset[tuple[int, int]]
+        self, path: Path, names: frozenset[str], above: frozenset[tuple[int, int]], order: "_Order"
     ) -> "Iterator[_File | SourceFailure]":
         is_picture = path.suffix.lower() in EXTENSIONS
         try:
@@ -158,7 +161,7 @@ class FolderSource:
                     str(path), "link_loop", "the link leads back to a folder that contains it"
                 )
             else:
-                yield from self._walk(path, above)
+                yield from self._walk(path, above, order)
         elif is_picture and not stat.S_ISREG(status.st_mode):
             yield SourceFailure(str(path), "not_a_file", "a pipe, a socket or a device")
         elif is_picture:
@@ -338,6 +341,10 @@ class _File:
     path: Path
     status: os.stat_result
     names: frozenset[str] | None
+
+
+def _in_natural_order(entries: Iterable[os.DirEntry[str]]) -> list[os.DirEntry[str]]:
+    return sorted(entries, key=lambda entry: _natural(entry.name))
 
 
 def _item(file: _File, limits: Limits, metadata: Metadata) -> SourceItem:
