@@ -5,7 +5,7 @@ import { at, button, element, title } from "/gallery/dom.js";
 import { hitCard, showViewer } from "/gallery/hits.js";
 import { Making } from "/gallery/made.js";
 import { Plane } from "/gallery/plane.js";
-import { example, fromAddress, isTasteless, request, state, toAddress, UNLIKE } from "/gallery/state.js";
+import { example, fromAddress, isCostly, isTasteless, request, state, toAddress, UNLIKE } from "/gallery/state.js";
 import { tasteControl } from "/gallery/taste.js";
 import { Teaching } from "/gallery/teach.js";
 
@@ -13,22 +13,27 @@ const PAGE = 40;
 const PLANE_PAGE = 120; // the plane has no second page
 const UNLIKELY = 0.1; // as in rerank/match/model.py
 const TYPING_PAUSE_MS = 180;
+const SETTLED_MS = 1500; // whoever has typed nothing for so long has finished
 
 let axes = [];
 let hits = [];
 let cursor = null;
 let running = null;
+let pause = 0;
+let draft = false; // whether the hits are those of a request without its costly wishes
 
 // ---- asking ------------------------------------------------------------------------------------
 
 function ask(from, signal) {
-  const { axis, body } = request();
+  const { axis, body } = request({ draft });
   const page = { limit: state.view === "plane" ? PLANE_PAGE : PAGE, cursor: from };
   return axis ? rank(axis, { ...body, ...page }, signal) : search({ ...body, ...page }, signal);
 }
 
-async function refresh() {
+async function refresh(inBetween = false) {
+  clearTimeout(pause);
   running?.abort();
+  draft = inBetween;
   const mine = (running = new AbortController());
   at("main").classList.add("busy");
   remember();
@@ -59,10 +64,12 @@ async function showMore() {
   }
 }
 
-let pause = 0;
 function refreshSoon() {
   clearTimeout(pause);
-  pause = setTimeout(refresh, TYPING_PAUSE_MS);
+  pause = setTimeout(() => {
+    refresh(true);
+    if (isCostly()) pause = setTimeout(refresh, SETTLED_MS);
+  }, TYPING_PAUSE_MS);
 }
 
 // ---- what came back ----------------------------------------------------------------------------
@@ -195,7 +202,6 @@ function recall() {
 
 at("#ask").addEventListener("submit", (event) => {
   event.preventDefault();
-  clearTimeout(pause);
   refresh();
 });
 at("#words").addEventListener("input", () => {

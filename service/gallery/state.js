@@ -15,13 +15,16 @@ export const WISHES = {
   rephrase: { rephrase: "auto" },
   make: { generate_if_no_match: true },
 };
+const COSTLY = new Set(["rephrase", "make"]); // a model works for seconds: not for words that are still being typed
 
 export const example = (id, weight) => ({ id, weight, url: contentUrl(id, 160) });
 
 export const isTasteless = () => !state.sort && !Object.values(state.weights).some(Boolean) && !Object.keys(state.bands).length;
 
-// The request that the state stands for: { axis, body } for /rank, { body } for /search.
-export function request() {
+export const isCostly = () => [...state.wishes].some((name) => COSTLY.has(name));
+
+// The request that the state stands for: { axis, body } for /rank, { body } for /search. A draft leaves out what is costly.
+export function request({ draft = false } = {}) {
   const parts = state.examples.map(({ id, image, weight }) => (id ? { id, weight } : { image, weight }));
   if (state.words.trim()) parts.unshift({ text: state.words.trim() });
   const query = parts.length ? parts : null;
@@ -31,7 +34,8 @@ export function request() {
     const [axis, order] = (state.sort || `${DEFAULT_AXIS} desc`).split(" ");
     return { axis, body: { query, order, percentiles } };
   }
-  return { body: { query, axes, percentiles, ...Object.assign({}, ...[...state.wishes].map((name) => WISHES[name])) } };
+  const wishes = [...state.wishes].filter((name) => !(draft && COSTLY.has(name))).map((name) => WISHES[name]);
+  return { body: { query, axes, percentiles, ...Object.assign({}, ...wishes) } };
 }
 
 export function toAddress() {

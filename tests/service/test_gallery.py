@@ -147,6 +147,28 @@ def test_hits_can_be_had_without_duplicates_and_rephrased(page: Page, client: ht
     expect(page.locator("#notes")).to_contain_text("Not rephrased: there is no language model")
 
 
+def test_words_that_are_still_typed_start_no_model(page: Page) -> None:
+    page.clock.install(time=0)
+    page.reload()
+    page.get_by_label("Make what is missing").check()
+    page.clock.pause_at(60_000)
+    words = page.get_by_role("searchbox")
+    for typed in ("a red ca", "a red card"):
+        words.fill(typed)
+        with page.expect_request("**/search") as asked:
+            page.clock.run_for(1_000)
+        assert asked.value.post_data_json["query"] == [{"text": typed}]
+        assert "generate_if_no_match" not in asked.value.post_data_json
+    with page.expect_request("**/search") as asked:
+        page.clock.run_for(1_000)
+    assert asked.value.post_data_json["query"] == [{"text": "a red card"}]
+    assert asked.value.post_data_json["generate_if_no_match"] is True
+    words.fill("a blue card")
+    with page.expect_request("**/search") as asked:
+        words.press("Enter")
+    assert asked.value.post_data_json["generate_if_no_match"] is True
+
+
 def test_the_plane_places_pictures_by_two_axes(page: Page, client: httpx.Client) -> None:
     page.get_by_role("button", name="Plane", exact=True).click()
     page.get_by_label("Axis from left to right").select_option("aesthetics")
