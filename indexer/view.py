@@ -283,6 +283,11 @@ class View:
         with self._database.read() as connection:
             return self._catalog.by_ids(connection, ids)
 
+    def known(self, ids: Sequence[ImageId]) -> list[ImageRow]:
+        """Those of `ids` that exist."""
+        with self._database.read() as connection:
+            return list(self._catalog.find_by_ids(connection, ids).values())
+
     def row(self, image_id: ImageId) -> ImageRow:
         return self.rows([image_id])[0]
 

@@ -119,7 +119,9 @@ class Ranker:
         allow = self._taste.within(scope.cursor.limits, view, scope.eligible(query.filter))
         allow = view.without(allow, named(query.parts, view))
         if query.ids is not None:
-            allow = view.bitmap([row.slot for row in view.rows(query.ids)]) & allow
+            # One that was deleted since the first page does not end the list.
+            rows = view.rows(query.ids) if query.cursor is None else view.known(query.ids)
+            allow = view.bitmap([row.slot for row in rows]) & allow
         if not query.parts or allow.count <= query.candidates:
             return allow, "exact"
         return view.bitmap(view.search(query_D, query.candidates, allow=allow).slots_K), "top_k"

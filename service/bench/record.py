@@ -10,7 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("kallos", "numpy", "faiss-cpu", "onnxruntime", "pillow")
+import faiss
+
+PACKAGES = ("kallos", "numpy", "onnxruntime", "pillow")
 
 
 def circumstances(packages: Iterable[str] = (), **extra: object) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def circumstances(packages: Iterable[str] = (), **extra: object) -> dict[str, An
         "machine": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "load": round(os.getloadavg()[0], 1),
-        "versions": {name: version(name) for name in (*PACKAGES, *others)},
+        "versions": {"faiss": faiss.__version__} | {name: version(name) for name in (*PACKAGES, *others)},
         **extra,
     }
 

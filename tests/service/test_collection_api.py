@@ -98,6 +98,16 @@ def test_groups_show_the_best_of_each_and_pages_repeat_none(server: httpx.Client
     assert second["cursor"] is None
 
 
+def test_a_chosen_picture_that_is_deleted_between_two_pages_is_passed_over(server: httpx.Client) -> None:
+    ids = [image["id"] for image in scroll(server)[:6]]
+    everything = server.post("/rank?axis=aesthetics", json={"ids": ids}).json()["hits"]
+    first = server.post("/rank?axis=aesthetics", json={"ids": ids, "limit": 2}).json()
+    server.delete(f"/images/{everything[3]['id']}")
+    rest = server.post("/rank?axis=aesthetics", json={"ids": ids, "cursor": first["cursor"]}).json()
+    assert [hit["id"] for hit in rest["hits"]] == [everything[n]["id"] for n in (2, 4, 5)]
+    assert server.post("/rank?axis=aesthetics", json={"ids": ids}).status_code == 404
+
+
 def test_a_threshold_cuts_the_list(server: httpx.Client) -> None:
     everything = search(server, query="a red card", limit=100)["hits"]
     middle = everything[9]["score"]

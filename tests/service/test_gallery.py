@@ -2,7 +2,8 @@
 
 import base64
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -148,6 +149,11 @@ def test_hits_can_be_had_without_duplicates_and_rephrased(page: Page, client: ht
 
 
 def test_words_that_are_still_typed_start_no_model(page: Page) -> None:
+    def searched(act: Callable[[], None]) -> dict[str, Any]:
+        with page.expect_request("**/search") as asked:
+            act()
+        return dict(asked.value.post_data_json or {})
+
     page.clock.install(time=0)
     page.reload()
     page.get_by_label("Make what is missing").check()
@@ -155,18 +161,14 @@ def test_words_that_are_still_typed_start_no_model(page: Page) -> None:
     words = page.get_by_role("searchbox")
     for typed in ("a red ca", "a red card"):
         words.fill(typed)
-        with page.expect_request("**/search") as asked:
-            page.clock.run_for(1_000)
-        assert asked.value.post_data_json["query"] == [{"text": typed}]
-        assert "generate_if_no_match" not in asked.value.post_data_json
-    with page.expect_request("**/search") as asked:
-        page.clock.run_for(1_000)
-    assert asked.value.post_data_json["query"] == [{"text": "a red card"}]
-    assert asked.value.post_data_json["generate_if_no_match"] is True
+        draft = searched(lambda: page.clock.run_for(1_000))
+        assert draft["query"] == [{"text": typed}]
+        assert "generate_if_no_match" not in draft
+    settled = searched(lambda: page.clock.run_for(1_000))
+    assert settled["query"] == [{"text": "a red card"}]
+    assert settled["generate_if_no_match"] is True
     words.fill("a blue card")
-    with page.expect_request("**/search") as asked:
-        words.press("Enter")
-    assert asked.value.post_data_json["generate_if_no_match"] is True
+    assert searched(lambda: words.press("Enter"))["generate_if_no_match"] is True
 
 
 def test_the_plane_places_pictures_by_two_axes(page: Page, client: httpx.Client) -> None:
