@@ -35,7 +35,7 @@ check: $(VENV)/.dev  ## the gates that need no test run
 test: check  ## everything that CI runs
 	$(BIN)/pytest --cov --cov-report=term:skip-covered
 
-bench: $(VENV)/.run  ## the figures that the README quotes
+bench: $(VENV)/.run  ## how well captions find their pictures, and pictures per second
 	$(BIN)/kallos bench all
 
 torture: $(VENV)/.dev  ## 200 kills while everything happens at once; CI runs 16

@@ -105,7 +105,7 @@ def open_source(source: str | Path, *, limits: Limits, fetch: Fetch | None = Non
 
 
 class FolderSource:
-    """Pictures below a folder. Links are followed; each real folder is visited once, so loops end."""
+    """Pictures below a folder. Links are followed, save those to a folder above them, so loops end."""
 
     def __init__(self, root: Path, limits: Limits) -> None:
         self._root = root

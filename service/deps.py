@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from threading import BoundedSemaphore
 from typing import Annotated
 
-from fastapi import Depends, Header, HTTPException, Request
+from fastapi import Depends, Header, Request
 
+from indexer.errors import LimitError
 from service.generation.on_miss import GenerateOnMiss
 from service.generation.orders import Orders
 from service.jobs import JobRunner
@@ -30,7 +31,7 @@ async def _slot(request: Request) -> AsyncIterator[None]:
     """One of KALLOS_MAX_CONCURRENT places; beyond them it is kinder to refuse than to let all wait."""
     places: BoundedSemaphore = request.app.state.places
     if not places.acquire(blocking=False):
-        raise HTTPException(429, "too many searches at once: try again shortly", {"Retry-After": "1"})
+        raise LimitError("too much at once (KALLOS_MAX_CONCURRENT): try again shortly", retry_after_s=1)
     try:
         yield
     finally:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-REFUSALS = ("prompt_refused", "picture_refused")
+REFUSALS = ("prompt_refused", "picture_refused", "unsafe_picture")
 
 ErrorShape = Callable[[int, str, str], tuple[int, dict[str, object]]]
 """(status, code, detail) → (status, body)."""

@@ -79,9 +79,10 @@ def door_responses() -> dict[int | str, dict[str, object]]:
     }
 
 
-def _answer(request: Request, status: int, code: str, detail: str, **extra: object) -> JSONResponse:
+def answer(path: str, status: int, code: str, detail: str, **extra: object) -> JSONResponse:
+    """A problem, or under another program's path what its clients expect."""
     for prefix, shape in SHAPES:
-        if request.url.path.startswith(prefix):
+        if path.startswith(prefix):
             status, body = shape(status, code, detail)
             # OpenAI's clients try again by themselves when a server fails: here, that is the same work again.
             headers = {} if status == 429 else {"X-Should-Retry": "false"}
@@ -95,7 +96,7 @@ def _headers_of(error: KallosError) -> dict[str, str]:
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, KallosError)
-    response = _answer(request, status_of(error), error.code, str(error))
+    response = answer(request.url.path, status_of(error), error.code, str(error))
     response.headers.update(_headers_of(error))
     return response
 
@@ -107,13 +108,13 @@ async def _validation(request: Request, error: Exception) -> JSONResponse:
         for found in error.errors()
     ]
     detail = "; ".join(f"{found['field']}: {found['message']}" for found in errors[:3])
-    return _answer(request, 422, "invalid_request", detail, errors=errors)
+    return answer(request.url.path, 422, "invalid_request", detail, errors=errors)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    response = _answer(request, error.status_code, code, str(error.detail))
+    response = answer(request.url.path, error.status_code, code, str(error.detail))
     response.headers.update(error.headers or {})
     return response
 
@@ -121,7 +122,8 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     # The traceback is for the log; a client learns nothing of the inside.
     LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _answer(request, 500, "internal_error", "Something went wrong here; the server's log says what.")
+    detail = "Something went wrong here; the server's log says what."
+    return answer(request.url.path, 500, "internal_error", detail)
 
 
 def install(app: FastAPI) -> None:

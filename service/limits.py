@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import problem
+from service.errors import answer
 
 
 class BodyLimit:
@@ -45,7 +45,7 @@ class BodyLimit:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         detail = f"the request is larger than {self._most} bytes (KALLOS_MAX_UPLOAD_BYTES)"
-        await problem(413, "request_too_large", detail)(scope, receive, send)
+        await answer(scope["path"], 413, "request_too_large", detail)(scope, receive, send)
 
 
 class TooLargeError(Exception):

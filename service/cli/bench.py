@@ -155,7 +155,7 @@ def diversity(out: Out = RESULTS, as_json: Json = False) -> None:
 
 @app.command("all")
 def run_all(samples: Samples = Path(".cache/samples"), out: Out = RESULTS) -> None:
-    """Every benchmark, one after the other."""
+    """How well captions find their pictures, and pictures per second."""
     retrieval(samples=samples, out=out)
     ingest(samples=samples, out=out)
 

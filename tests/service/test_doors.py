@@ -89,6 +89,9 @@ def test_openai_clients_get_their_own_errors(library: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         ask(prompt="a flying saucer")
     assert refused.value.code == "content_policy_violation"
+    with pytest.raises(openai.BadRequestError) as unsafe:
+        ask(prompt="a gruesome thing")
+    assert unsafe.value.code == "content_policy_violation"
     with pytest.raises(openai.NotFoundError, match="painter-1"):
         ask(prompt="cat", model="dall-e-3")
     assert ask(prompt="cat", model="painter-1").data is not None
@@ -100,7 +103,11 @@ def test_openai_clients_get_their_own_errors(library: openai.OpenAI) -> None:
 
 
 def test_openai_clients_hear_of_limits(tmp_path: Path) -> None:
-    with kallos_server(tmp_path, generator=Painter(), generate_per_hour=1) as client:
+    options = {"generate_per_hour": 1, "max_upload_bytes": 20_000}
+    with kallos_server(tmp_path, generator=Painter(), **options) as client:
+        with openai_of(client) as library, pytest.raises(openai.APIStatusError) as large:
+            library.images.generate(prompt="x" * 30_000)
+        assert (large.value.status_code, large.value.code) == (413, "request_too_large")
         with openai_of(client) as library, pytest.raises(openai.RateLimitError) as limited:
             library.images.generate(prompt="cat", n=2)
         assert limited.value.code == "budget_spent"

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -107,6 +108,23 @@ def test_a_body_past_the_limit_is_refused(tmp_path: Path) -> None:
             response = client.post("/images", content=content, headers={"content-type": "application/json"})
             assert response.status_code == 413
             assert response.json()["code"] == "request_too_large"
+
+
+def test_what_is_too_much_at_once_is_refused(tmp_path: Path) -> None:
+    with (
+        kallos_server(tmp_path, max_concurrent=1) as client,
+        socket.create_server(("127.0.0.1", 0)) as slow,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        url = f"http://127.0.0.1:{slow.getsockname()[1]}/a.png"
+        first = pool.submit(client.post, "/images", json={"images": [{"url": url}]})
+        connection, _ = slow.accept()  # the first request has the one place, and waits for its picture
+        refused = client.post("/search", json={"query": "a bird"})
+        connection.close()
+        first.result()
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+        assert refused.headers["retry-after"] == "1"
+        assert client.post("/search", json={"query": "a bird"}).status_code == 200
 
 
 def test_an_index_job_adds_what_is_new(server: httpx.Client, tmp_path: Path) -> None:
