@@ -173,6 +173,7 @@ class _Run:
         for item in self._source.items():
             if self._job.should_stop is not None and self._job.should_stop():
                 self._report.stopped = True
+                pending = deque(future for future in pending if not future.cancel())
                 break
             self._seen.add(item.uri)
             if isinstance(item, SourceFailure):

@@ -109,9 +109,11 @@ class Control:
         self._report = report
         self._stop = stop
         self._reported_at = 0.0
+        self._untold: dict[str, JSONValue] = {}
 
     def progress(self, **values: JSONValue) -> None:
-        """Tell how far it is; now and then it is written down."""
+        """Tell how far it is; now and then it is written down, and at the end the last of it."""
+        self._untold = values
         if self.is_due():
             self.tell(**values)
 
@@ -122,7 +124,13 @@ class Control:
     def tell(self, **values: JSONValue) -> None:
         """Write it down in any case."""
         self._reported_at = time.monotonic()
+        self._untold = {}
         self._report(values)
+
+    def tell_rest(self) -> None:
+        """Write down what `progress` was told last."""
+        if self._untold:
+            self.tell(**self._untold)
 
     def should_stop(self) -> bool:
         return self._stop.is_set()
@@ -305,6 +313,7 @@ class Lane:
         code: str | None = None
         try:
             result = self._work(job.params, control)
+            control.tell_rest()
         except KallosError as failure:
             state, error, code = "failed", explain(failure), failure.code
         except Exception as failure:

@@ -1,13 +1,17 @@
 """ONNX Runtime, configured once: the only module that imports it."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from indexer.errors import CorruptStoreError
+
+# What people search for is nobody's business: its import alone makes a device id and would tell Microsoft.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime as ort
 
 
 class Session:
@@ -17,7 +21,6 @@ class Session:
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        ort.disable_telemetry_events()  # what people search for is nobody's business
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or 0

@@ -138,6 +138,7 @@ def test_an_index_job_adds_what_is_new(server: httpx.Client, tmp_path: Path) -> 
     assert done["state"] == "succeeded"
     assert (done["result"]["indexed"], done["result"]["unchanged"]) == (30, 20)
     assert [item["uri"].rpartition("/")[2] for item in done["result"]["failed"]] == ["broken.png"]
+    assert (done["progress"]["done"], done["progress"]["total"]) == (51, 51)
     assert count(server) == 50
     with server.stream("GET", f"/jobs/{done['id']}/events") as events:
         text = "".join(events.iter_text())

@@ -1,15 +1,12 @@
 """A generator small enough to train and export in a test, with the shape of the real one."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from rerank.generate.latents import PatchCodec
 from training.config import read_config
-from training.generator.config import GeneratorConfig
-
-RECIPE = Path(__file__).parents[2] / "configs/builtin_generator.toml"
+from training.generator.config import RECIPE, GeneratorConfig
 
 
 def tiny_config(**training: object) -> GeneratorConfig:

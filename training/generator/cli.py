@@ -11,11 +11,9 @@ import typer
 from rerank.generate.builtin import FOLDER
 from training.config import read_config
 from training.generator import materials
-from training.generator.config import GeneratorConfig
+from training.generator.config import RECIPE, GeneratorConfig
 from training.generator.report import draw_sheets, report
 from training.heavy import heavy_imports
-
-CONFIG = Path(__file__).parents[2] / "configs/builtin_generator.toml"
 
 generator_app = typer.Typer(no_args_is_help=True, help="The builtin generator.")
 
@@ -32,7 +30,7 @@ def fetch(folder: Material = Path(".cache/generator")) -> None:
 @generator_app.command("train")
 def train(
     out: Annotated[Path, typer.Option(help="The folder that the pipeline goes to.")],
-    config: ConfigFile = CONFIG,
+    config: ConfigFile = RECIPE,
     folder: Material = Path(".cache/generator"),
     work: Annotated[Path, typer.Option(help="Checkpoints; a stopped run goes on from here.")] = Path(
         "runs/generator"
@@ -47,7 +45,7 @@ def train(
 
 
 def evaluate_generator(
-    config: ConfigFile = CONFIG,
+    config: ConfigFile = RECIPE,
     folder: Material = Path(".cache/generator"),
     weights: Annotated[Path, typer.Option(help="A folder that `generator train` wrote.")] = FOLDER,
     sheets: Annotated[Path | None, typer.Option(help="Write contact sheets into this folder.")] = None,

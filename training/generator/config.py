@@ -1,8 +1,11 @@
-"""What configs/builtin_generator.toml may say."""
+"""What the recipe of the builtin generator may say: RECIPE, beside this file."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from indexer.errors import InvalidInputError
+
+RECIPE = Path(__file__).parent / "builtin_generator.toml"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from pathlib import Path
 from indexer.errors import InvalidInputError
 
 BUILTIN = "builtin"
-RECIPE = Path(__file__).parents[2] / "configs/builtin_generator.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ def builtin_prompts() -> list[tuple[str, Prompt]]:
     concept on.
     """
     from training.config import read_config
-    from training.generator.config import GeneratorConfig
+    from training.generator.config import RECIPE, GeneratorConfig
     from training.generator.data import caption, hold_out
 
     config = read_config(GeneratorConfig, RECIPE)

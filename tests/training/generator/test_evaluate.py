@@ -5,9 +5,9 @@ import pytest
 
 from indexer.encoders.builtin import unit
 from rerank.generate.latents import to_bytes
-from tests.support.tiny_generator import RECIPE, tiny_config
+from tests.support.tiny_generator import tiny_config
 from training.config import read_config
-from training.generator.config import GeneratorConfig
+from training.generator.config import RECIPE, GeneratorConfig
 from training.generator.data import composite, hold_out
 from training.generator.evaluate import Judge, Memory, background_of, cases
 

@@ -17,9 +17,9 @@ from rerank.generate.builtin import FOLDER, BuiltinGenerator
 from rerank.generate.flow import preconditioning
 from rerank.generate.folder import WEIGHTS, load_pipeline
 from rerank.generate.request import GenerationRequest
-from tests.support.tiny_generator import RECIPE, random_codec, tiny_config
+from tests.support.tiny_generator import random_codec, tiny_config
 from training.config import read_config
-from training.generator.config import GeneratorConfig
+from training.generator.config import RECIPE, GeneratorConfig
 from training.generator.data import (
     caption,
     composite,
@@ -86,7 +86,7 @@ def test_two_processes_take_the_mean_of_their_gradients(tmp_path: Path) -> None:
     config = tiny_config(steps=2, processes=2)
     write_data(tmp_path / "run", config)
     command = [sys.executable, "-m", "tests.support.train_tiny", str(tmp_path / "run"), "2"]
-    subprocess.run(command, check=True, capture_output=True, cwd=RECIPE.parents[1])
+    subprocess.run(command, check=True, capture_output=True, cwd=RECIPE.parents[2])
     found = load_file(latest_checkpoint(tmp_path / "run")[1])
     state, prepared = start(config), load_prepared(tmp_path / "run")
     for step in range(2):
@@ -290,8 +290,8 @@ def test_the_card_agrees_with_recipe_and_record() -> None:
 
 
 def test_card_and_page_quote_what_was_measured() -> None:
-    measured = json.loads((RECIPE.parents[1] / "docs/benchmarks/generator.json").read_text())
-    for page in (FOLDER / "README.md", RECIPE.parents[1] / "docs/generator.md"):
+    measured = json.loads((RECIPE.parents[2] / "docs/benchmarks/generator.json").read_text())
+    for page in (FOLDER / "README.md", RECIPE.parents[2] / "docs/generator.md"):
         text = page.read_text()
         for case in measured["cases"].values():
             made, real = case["made"], case["real"]
