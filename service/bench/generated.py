@@ -3,15 +3,16 @@
 Dimension key   N rows, D embedding, P poles
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float16, Float32
 from numpy import ndarray
 
 from indexer.collection import Collection
-from indexer.types import NewImage
+from indexer.types import JSONValue, NewImage
 from service.bench.vectors import VectorSource
 
 BLOCK = 50_000
@@ -32,7 +33,10 @@ def fill(data_dir: Path, count: int, dim: int, model_id: str | None = None) -> C
     source = VectorSource(dim)
     for chunk in source.chunks(count, after=have):
         lean_NP = chunk.vectors_ND @ source.pole_PD.T
-        images = [_image(chunk.first + i, int(theme), lean_NP[i]) for i, theme in enumerate(chunk.theme_N)]
+        images = [
+            numbered_image(chunk.first + i, _fields(chunk.first + i, int(theme), lean_NP[i]))
+            for i, theme in enumerate(chunk.theme_N)
+        ]
         collection.add(images, chunk.vectors_ND)
     return collection
 
@@ -47,8 +51,8 @@ def blocks(rows_ND: Float16[ndarray, "n d"]) -> "Iterator[tuple[int, Float16[nda
         yield start, np.array(rows_ND[start : start + BLOCK])
 
 
-def _image(number: int, theme: int, lean_P: Float32[ndarray, " p"]) -> NewImage:
-    leans = {f"lean_{pole}": round(float(lean), 5) for pole, lean in enumerate(lean_P)}
+def numbered_image(number: int, metadata: Mapping[str, JSONValue] = MappingProxyType({})) -> NewImage:
+    """A row that no file stands behind."""
     return NewImage(
         uri=f"/generated/{number}.jpg",
         sha256=f"{number:064x}",
@@ -58,5 +62,10 @@ def _image(number: int, theme: int, lean_P: Float32[ndarray, " p"]) -> NewImage:
         height=480,
         format="jpeg",
         taken_at=float(number),
-        metadata={"theme": theme, "uniform": (number * 7919) % 100_003 / 100_003, **leans},
+        metadata=metadata,
     )
+
+
+def _fields(number: int, theme: int, lean_P: Float32[ndarray, " p"]) -> dict[str, JSONValue]:
+    leans = {f"lean_{pole}": round(float(lean), 5) for pole, lean in enumerate(lean_P)}
+    return {"theme": theme, "uniform": (number * 7919) % 100_003 / 100_003, **leans}

@@ -21,8 +21,8 @@ from service.bench.apart import call_apart
 from service.bench.contenders import CONTENDERS
 from service.bench.contenders.contender import Built, Contender, Effort, build, built, home_of
 from service.bench.generated import rows_of
+from service.bench.own import queries_for
 from service.bench.processes import cpu_s_of, resident_mb
-from service.bench.vectors import VectorSource
 
 K = 10
 BUCKETS = (0.90, 0.95, 0.98, 0.99)
@@ -95,7 +95,7 @@ def measure(
 ) -> dict[str, Any]:
     """Search one contender, built before, in this process."""
     folder = Path(data_dir)
-    query_QD = VectorSource(dim).queries(queries)
+    query_QD = queries_for(folder, dim, queries)
     truth_QK = truth(folder, query_QD)
     before_mb = resident_mb()
     done = built(folder, name)

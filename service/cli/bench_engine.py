@@ -20,6 +20,7 @@ from service.bench.filter import measure_filters
 from service.bench.generated import fill, open_generated
 from service.bench.growth import measure_growth
 from service.bench.mixed import measure_mixed
+from service.bench.own import copy_of_own, shape_of
 from service.bench.plots import draw_all
 from service.bench.rank import measure_rank
 from service.bench.record import circumstances, write
@@ -55,26 +56,35 @@ def search(
     build_only: Annotated[
         bool, typer.Option("--build-only", help="Build what is not built yet; measure later.")
     ] = False,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Vectors of a collection of yours in place of generated ones; it is only read."),
+    ] = None,
+    collection: Annotated[str, typer.Option(help="Which one of --data-dir.")] = "default",
     work: Work = Path(".cache/bench"),
     out: Out = RESULTS,
     as_json: Json = False,
 ) -> None:
     """Recall@10 against queries per second, beside other engines over the same rows."""
     names = _chosen(contenders)
-    folder = _filled(work, count, dim)
+    if data_dir is None:
+        folder, data, path = _filled(work, count, dim), "generated", out / f"search-{count}.json"
+    else:
+        folder = copy_of_own(data_dir, collection, queries, work)
+        count, dim = shape_of(folder)
+        data, path = f"collection {collection!r}", out / f"search-{folder.name}.json"
     for name in names:
         ERR.print(f"building {name}, unless it is there")
         build_apart(name, folder, dim, cores)
     if build_only:
         return
-    path = out / f"search-{count}.json"
     results = []
     document: dict[str, Any] = {}
     for name in names:
         ERR.print(f"measuring {name}")
         results.append(measure_apart(name, folder, dim, queries, clients or [1, 2, 8], cores))
         packages = CONTENDERS[name].packages
-        here = circumstances(packages, data=f"generated, {count} x {dim}", queries=queries, cores=cores)
+        here = circumstances(packages, data=f"{data}, {count} x {dim}", queries=queries, cores=cores)
         document = merged(path, here, results[-1], count)
         write(path, document)  # at once: the next one may take long, or fail
     _finish(path, document, _search_table(results), as_json)

@@ -135,6 +135,32 @@ def test_restart_deletes_growth_and_mixed_measure_and_record(tmp_path: Path) -> 
     assert ingest["written_per_s"] > 0
 
 
+def test_a_collection_of_yours_is_measured_and_left_as_it_was(tmp_path: Path) -> None:
+    data_dir, work = tmp_path / "data", tmp_path.parent / "kept"
+    collection = fill(data_dir, ROWS, DIM)
+    collection.delete([row.id for row in collection.view().scroll(limit=100)])
+    before = collection.state()
+    arguments = ("--data-dir", data_dir, "--queries", 20, "--contender", "kallos", "--contender", "numpy")
+    document = bench(tmp_path, "search", *arguments, "--clients", 1)
+    assert document["data"] == f"collection 'default', {ROWS - 100 - 20} x {DIM}"
+    assert {one["name"]: one["at_recall"]["0.99"]["recall"] for one in document["contenders"]}["numpy"] == 1.0
+    assert collection.state() == before
+    (copy,) = work.glob("own-*")
+    query_QD, rows_ND = np.load(copy / "queries.npy"), rows_of(copy, DIM).astype(np.float32)
+    stored_ND = np.concatenate(list(collection.view().live_rows(1000))).astype(np.float32)
+    collection.close()
+    both_ND = np.concatenate([query_QD, rows_ND])
+    np.testing.assert_array_equal(np.sort(both_ND, axis=0), np.sort(stored_ND, axis=0))
+    assert not (query_QD[:, None, :] == rows_ND[None, :, :]).all(axis=2).any()
+
+
+def test_too_few_pictures_are_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path / "data", 1000, DIM).close()
+    line = ["bench", "search", "--data-dir", str(tmp_path / "data"), "--work", str(tmp_path / "work")]
+    assert main([*line, "--contender", "numpy"]) == 2
+    assert "has 1000 pictures: expected at least 1000, and the 300 that" in capsys.readouterr().err
+
+
 def test_every_kind_of_figure_is_drawn(tmp_path: Path) -> None:
     run = {"recall": 0.9, "qps": {"1": 10.0, "2": 20.0}}
     documents: dict[str, dict[str, Any]] = {
