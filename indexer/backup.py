@@ -9,9 +9,11 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from indexer.collection import DATABASE
 from indexer.database import Database
@@ -22,13 +24,14 @@ from indexer.files import replace_text, sync_file, sync_folder
 from indexer.lock import WriterLock
 from indexer.manifest import Manifest
 from indexer.snapshots import SnapshotStore
-from indexer.state import State, names
-from indexer.vectors import BYTES, of_epoch
+from indexer.state import State, birth, names
+from indexer.vectors import BYTES, VectorFile, of_epoch
 from indexer.verify import verify
 
 SHARED = ("originals", "thumbnails")  # content-addressed: a name that is there has the right bytes
 COPYING = ".copy"  # ends the name of a file that is not whole yet
 CHUNK = 1 << 24
+LOOKED_AT = 1024  # rows that tell one past from another: the last is always among them
 WAIT_S = 600.0  # for a compaction to end
 
 
@@ -62,6 +65,7 @@ def backup(data_dir: Path, target: Path, *, tell: Callable[[str], None] = lambda
         with ExitStack() as stack:
             with database.read() as connection:
                 collections = names(connection)
+            _check_past(data_dir, database, target)
             for name in collections:
                 stack.enter_context(WriterLock(data_dir / name / "compact.lock", wait_s=WAIT_S).held())
             with database.read() as connection:
@@ -130,6 +134,32 @@ def _check_target(data_dir: Path, target: Path) -> None:
         known = {DATABASE, f"{DATABASE}.part", *SHARED}
         if not any((target / name).exists() for name in known):
             raise ConflictError(f"{target} is not empty, and what it holds is not a backup")
+
+
+def _check_past(data_dir: Path, database: Database, target: Path) -> None:
+    """ConflictError when `target` is a backup of other data, or of what these went on to be elsewhere."""
+    if not (target / DATABASE).is_file():
+        return
+    with closing(Database(target / DATABASE)) as kept, kept.read() as theirs, database.read() as ours:
+        for name in set(names(theirs)) & set(names(ours)):
+            old, new = State.read(theirs, name), State.read(ours, name)
+            is_same = birth(theirs, name) == birth(ours, name) and old.dim == new.dim
+            if not (is_same and _goes_on(old, new, target / name, data_dir / name)):
+                raise ConflictError(f"{target} is a backup of other data than {data_dir}: give a new folder")
+
+
+def _goes_on(old: State, new: State, old_folder: Path, new_folder: Path) -> bool:
+    """Whether `new` begins with the rows of `old`: LOOKED_AT of them tell."""
+    if old.epoch != new.epoch:
+        return old.epoch < new.epoch  # another file, which is copied whole
+    if old.rows > new.rows:
+        return False
+    row_N = np.unique(np.linspace(0, max(old.rows - 1, 0), min(old.rows, LOOKED_AT)).astype(np.int64))
+    first, second = (
+        VectorFile(folder, old.dim, old.epoch).read(old.rows)[row_N].view(np.uint16)
+        for folder in (old_folder, new_folder)
+    )
+    return np.array_equal(first, second)
 
 
 class _Copier:
@@ -223,6 +253,8 @@ class _Copier:
 
 def _publish(beside: Path, path: Path) -> None:
     sync_file(beside)
+    for ending in ("-wal", "-shm"):  # of the database before: it must not be applied to this one
+        path.with_name(path.name + ending).unlink(missing_ok=True)
     beside.replace(path)
     sync_folder(path.parent)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from indexer.database import Connection
 from indexer.errors import NotFoundError
 from indexer.filters import COLUMNS
-from indexer.types import ImageId, ImageRow, JSONValue, NewImage, Slot
+from indexer.metadata import storable
+from indexer.types import ImageId, ImageRow, JSONValue, Metadata, NewImage, Slot
 
 # ruff: noqa: S608 - statements are put together from constants; values are always bound
 COLUMNS_OF = "id, slot, uri, sha256, size, mtime_ns, width, height, format, taken_at, added_at, metadata"
@@ -67,7 +68,7 @@ class Catalog:
                     *(self._collection, slot, image.uri, image.sha256, image.size),
                     image.mtime_ns,
                     *(image.width, image.height, image.format, image.taken_at, now),
-                    json.dumps(dict(image.metadata), ensure_ascii=False),
+                    _json(image.metadata),
                 ),
             ).fetchone()
             ids.append(ImageId(image_id))
@@ -107,7 +108,7 @@ class Catalog:
             " WHERE collection = ? AND id = ?",
             (
                 *(slot, row.uri, row.size, row.mtime_ns, row.taken_at),
-                json.dumps(dict(row.metadata), ensure_ascii=False),
+                _json(row.metadata),
                 *(self._collection, row.id),
             ),
         )
@@ -167,7 +168,9 @@ class Catalog:
         path = "$" + "".join(f'."{step}"' for step in field.split("."))
         rows = connection.execute(
             "SELECT slot, json_type(metadata, ?2), json_extract(metadata, ?2) FROM image"
-            " WHERE collection = ?1 AND slot >= ?3 AND slot < ?4 AND json_type(metadata, ?2) <> 'null'",
+            " WHERE collection = ?1 AND slot >= ?3 AND slot < ?4"
+            # NaN, which an older version stored, is no JSON: such a row must not take the filters of all.
+            " AND CASE WHEN json_valid(metadata) THEN json_type(metadata, ?2) <> 'null' END",
             (self._collection, path, first, end),
         )
         for slot, kind, value in rows:
@@ -201,6 +204,10 @@ class Catalog:
             f" SELECT collection, slot, ? FROM image WHERE {condition}",
             (generation, self._collection, json.dumps(list(values))),
         )
+
+
+def _json(metadata: Metadata) -> str:
+    return json.dumps(storable(dict(metadata)), ensure_ascii=False, allow_nan=False)
 
 
 def _row(row: tuple[object, ...]) -> ImageRow:

@@ -27,7 +27,7 @@ from indexer.ann.rows import Rows
 from indexer.bitmap import Bitmap
 from indexer.catalog import Catalog, Known
 from indexer.database import Database
-from indexer.errors import InvalidInputError, ModelMismatchError, StoreError
+from indexer.errors import CorruptStoreError, InvalidInputError, ModelMismatchError, StoreError
 from indexer.faults import reached
 from indexer.fields import Fields, Read
 from indexer.filters import Filter
@@ -242,7 +242,7 @@ class Collection:
                 try:
                     self._view = self._newest(self._view, or_exact=last)
                 # Of an epoch that ended after its number was read, or rows that came after they were counted.
-                except (FileNotFoundError, _OvertakenError):
+                except (FileNotFoundError, CorruptStoreError, _OvertakenError):
                     if last:
                         raise
                 else:

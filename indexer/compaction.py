@@ -7,6 +7,7 @@ one transaction then changes over, and readers that are still at work keep the f
 
 import os
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,7 +127,9 @@ def compact(
     return CompactReport(chosen if built else None, built, reclaimed, freed, time.monotonic() - started)
 
 
-def _build(collection: Collection, state: State, family: Family | None, aims: Aims, watch: Watch) -> int:
+def _build(
+    collection: Collection, state: State, family: Family | None, aims: Aims, watch: Watch, mark: str = ""
+) -> int:
     """Index the published rows of `state`'s epoch; how many it covers."""
     if family is None or state.rows == 0:
         with collection.writer.held():
@@ -148,6 +151,7 @@ def _build(collection: Collection, state: State, family: Family | None, aims: Ai
         watch=watch,
         turn=collection.writer.held(),
         newest=newest,
+        mark=mark,
         asked_QD=aims.asked_QD,
     )
     return manifest.built
@@ -168,7 +172,8 @@ def _reclaim(collection: Collection, view: View, family: Family | None, aims: Ai
     after = State(
         collection.model_id, collection.dim, view.slots, view.generation, epoch, view.images, view.slots
     )
-    built = _build(collection, after, family, aims, watch)
+    mark = f"-{zlib.crc32(live_slots_N.tobytes()):08x}"  # as many others may be alive next time
+    built = _build(collection, after, family, aims, watch, mark)
     dead_N = np.setdiff1d(np.arange(view.slots), live_slots_N, assume_unique=True)
     with collection.writer.held():
         _copy_new(collection, view, file)

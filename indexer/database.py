@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,6 +153,16 @@ MIGRATIONS: tuple[str, ...] = (
 )
 
 
+class _Own:
+    """A thread's connection, closed when the thread ends and its locals go."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class Database:
     """One connection for each thread; writers take turns. SQLite's own errors never leave this class.
 
@@ -162,7 +173,7 @@ class Database:
         self.path = path
         self._read_only = read_only
         self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
+        self._all: weakref.WeakSet[_Own] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._writing = threading.RLock()
         if read_only:
@@ -195,7 +206,8 @@ class Database:
             try:
                 yield connection
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # a full disk has ended it already
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
 
@@ -211,14 +223,14 @@ class Database:
 
     def close(self) -> None:
         with self._lock:
-            for connection in self._all:
-                connection.close()
+            for own in list(self._all):
+                own.connection.close()
             self._all.clear()
             self._local = threading.local()
 
     def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
+        own: _Own | None = getattr(self._local, "own", None)
+        if own is None:
             # Used by the thread that made it; closed by whoever closes the database.
             connection = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode={'ro' if self._read_only else 'rwc'}",
@@ -232,10 +244,10 @@ class Database:
                 connection.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives power loss
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")  # rows are read from the page cache
-            self._local.connection = connection
+            self._local.own = own = _Own(connection)
             with self._lock:
-                self._all.append(connection)
-        return connection
+                self._all.add(own)
+        return own.connection
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -22,6 +22,7 @@ USER_AGENT = "kallos"
 # What a site answers in X-Robots-Tag when its pictures are not for machine learning.
 OPT_OUT = frozenset({"noai", "noimageai", "noindex", "noimageindex"})
 REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
+NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 
 
 def checked_endpoint(url: str, whose: str) -> str:
@@ -75,7 +76,12 @@ class UrlFetcher:
             answer = self._get(url)
             if isinstance(answer, bytes):
                 return answer
-            url = urljoin(url, answer)
+            try:
+                url = urljoin(url, answer)
+            except ValueError as error:
+                raise UnreadableImageError(
+                    "unreachable", f"{url}: redirects to {answer!r}: {error}"
+                ) from error
         raise UnreadableImageError("unreachable", f"{url}: more than {REDIRECTS} redirects")
 
     def _get(self, url: str) -> bytes | str:
@@ -139,5 +145,12 @@ class UrlFetcher:
 def is_public(address: str) -> bool:
     """Reachable by anyone: not loopback, private, link-local, shared, multicast or reserved."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    inner = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None)
-    return (inner or parsed).is_global and not (inner or parsed).is_multicast
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return parsed.is_global and not parsed.is_multicast
+    inner = parsed.ipv4_mapped or parsed.sixtofour
+    if parsed in NAT64:
+        inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+    if inner is not None:
+        return is_public(str(inner))
+    is_old = parsed.is_site_local or parsed.is_reserved  # fec0::/10, ::a.b.c.d
+    return parsed.is_global and not parsed.is_multicast and not is_old

@@ -4,7 +4,9 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 CHUNK = 1 << 20
 
@@ -49,4 +51,9 @@ def size_of(path: Path) -> int:
     """Bytes of a file, or of the files below a folder; 0 when it is not there."""
     if path.is_file():
         return path.stat().st_size
-    return sum(inner.stat().st_size for inner in path.rglob("*") if inner.is_file())
+    total = 0
+    for inner in path.rglob("*"):
+        with suppress(FileNotFoundError):  # removed or renamed while we look
+            status = inner.stat()
+            total += status.st_size if S_ISREG(status.st_mode) else 0
+    return total

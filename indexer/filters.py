@@ -149,7 +149,7 @@ def _match(body: object, where: str) -> Match:
     if not 1 <= len(values) <= MOST_VALUES:
         raise InvalidFilterError(f"{where}.{field}: expected 1 to {MOST_VALUES} values, got {len(values)}")
     for one in values:
-        if not isinstance(one, str | int | float) or one != one:  # NaN is not equal to itself
+        if not isinstance(one, str | int | float) or not _is_usual(one):
             raise _wrong(f"{where}.{field}", one, "a text, a number, true or false")
     if field in TIMES:
         raise InvalidFilterError(f"{where}.{field}: a time is matched with range")
@@ -174,9 +174,14 @@ def _range(body: object, where: str) -> Range:
 
 
 def _bound(name: str, value: object, where: str) -> tuple[str, float | str]:
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value:
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not _is_usual(value):
         raise _wrong(where, value, "a number or a text")
     return OPERATORS[name], value
+
+
+def _is_usual(value: Scalar) -> bool:
+    """A text, or a number that float64 holds; NaN is not."""
+    return isinstance(value, str) or abs(value) <= LARGEST
 
 
 def _time_bound(name: str, value: object, where: str) -> tuple[str, float]:
@@ -193,7 +198,7 @@ def _time_bound(name: str, value: object, where: str) -> tuple[str, float]:
         )
     zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if len(value) == len("2020-01-31") and name in ("lte", "gt"):
-        return ("<" if name == "lte" else ">="), (zoned + timedelta(days=1)).timestamp()
+        return ("<" if name == "lte" else ">="), zoned.timestamp() + timedelta(days=1).total_seconds()
     return OPERATORS[name], zoned.timestamp()
 
 

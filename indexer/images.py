@@ -322,7 +322,7 @@ SVG_UNITS = {
 }  # CSS
 SVG_VIEWBOX = re.compile(r"""\bviewBox\s*=\s*["']([^"']*)["']""")
 # Anything but a fragment of the same file or data inside it: a path would be read from this disk.
-SVG_FOREIGN = re.compile(r"""(\bhref\s*=\s*)(["'])(?!\s*#|\s*data:)[^"']*\2""")
+SVG_FOREIGN = re.compile(r"""(\bhref\s*=\s*)(["'])(?!\s*#|\s*data:)(?:(?!\2).)*\2""", re.DOTALL)
 SVG_ENTITY = re.compile(r"""<!ENTITY[^>"']*(["'])(?P<value>.*?)\1""", re.DOTALL)
 SVG_SIDE = 320  # pixels when it is only to be encoded: at 512 drawing one takes 55 ms, here 28
 SVG_LONGEST_SHAPE = 64  # longer side over shorter side

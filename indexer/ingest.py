@@ -12,8 +12,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 
 from indexer.catalog import Known
 from indexer.collection import Collection
-from indexer.errors import KallosError, UnreadableImageError
+from indexer.errors import KallosError, NotFoundError, StoreError, UnreadableImageError
 from indexer.images import Limits, decode, sha256_of, thumbnail
 from indexer.measurer import Measurer
 from indexer.metadata import filled
@@ -131,6 +133,7 @@ class _Run:
         self._known: dict[str, Known] = job.collection.known()
         self._stored = {known.sha256 for known in self._known.values()}  # spares a query for each new file
         self._seen: set[str] = set()
+        self._moving = Lock()
         self._total: int | None = None
         self._started = time.monotonic()
         self._written_at = self._started
@@ -198,21 +201,29 @@ class _Run:
     def _open(self, item: SourceItem) -> _Outcome:
         """Runs in the decode pool. One bad picture never stops the rest: whatever it raises is its report."""
         try:
+            item.uri.encode()
+        except UnicodeEncodeError:
+            name = item.uri.encode("utf-8", "backslashreplace").decode()
+            return ItemReport(name, "failed", None, "unreadable", "its name is not UTF-8: rename it")
+        try:
             return self._decode(item)
         except UnreadableImageError as error:
             return ItemReport(item.uri, "failed", None, error.reason, str(error))
         except MemoryError:
             return ItemReport(item.uri, "failed", None, "out_of_memory", "not enough memory to decode it")
-        except OSError as error:
-            return ItemReport(item.uri, "failed", None, "unreadable", str(error))
+        except StoreError:
+            raise  # not the picture's fault: the run ends
+        except Exception as error:
+            return ItemReport(item.uri, "failed", None, "unreadable", explain(error))
 
     def _decode(self, item: SourceItem) -> _Outcome:
         data = item.read()
         digest = sha256_of(data)
         known = self._known.get(item.uri)
         if known is not None and known.sha256 == digest:
-            self._job.collection.touch([(known.id, item.uri, item.size, item.mtime_ns)])
-            return ItemReport(item.uri, "unchanged", known.id)
+            with suppress(NotFoundError):  # deleted meanwhile: it is a new one
+                self._job.collection.touch([(known.id, item.uri, len(data), item.mtime_ns)])
+                return ItemReport(item.uri, "unchanged", known.id)
         moved = self._follow_move(item, digest)
         if moved is not None:
             return moved
@@ -239,14 +250,16 @@ class _Run:
 
     def _follow_move(self, item: SourceItem, digest: str) -> ItemReport | None:
         """When syncing, a known picture whose file is gone and whose bytes turn up here has moved here."""
-        if not self._job.sync:
+        if not self._job.sync or item.uri in self._known:  # another picture's file was written over
             return None
-        for row in self._rows_with(digest):
-            if self._source.covers(row.uri) and not Path(row.uri).exists():
-                self._job.collection.touch([(row.id, item.uri, item.size, item.mtime_ns)])
-                self._known.pop(row.uri, None)
-                self._report.moved += 1
-                return ItemReport(item.uri, "unchanged", row.id)
+        with self._moving:  # of two copies one is what was moved
+            for row in self._rows_with(digest):
+                is_there = row.uri in self._seen or Path(row.uri).exists()  # a member of a shard is no path
+                if self._source.covers(row.uri) and not is_there:
+                    self._job.collection.touch([(row.id, item.uri, item.size, item.mtime_ns)])
+                    self._known.pop(row.uri, None)
+                    self._report.moved += 1
+                    return ItemReport(item.uri, "unchanged", row.id)
         return None
 
     def _vector_of_a_copy(self, digest: str) -> Float32[ndarray, " d"] | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 from indexer.ann.index import Family, Point
 from indexer.errors import CorruptStoreError
@@ -68,6 +69,8 @@ class Manifest:
             segments = [(one["end"], IndexFile(**one["file"])) for one in fields.pop("segments", ())]
             manifest = cls(**fields, segments=tuple(SegmentFile(end, file) for end, file in segments))
             ends = [manifest.built, *(end for end, _ in segments)]
+            if manifest.family not in get_args(Family):
+                raise ValueError(f"family {manifest.family!r} is not known")
             rising = all(before < after for before, after in pairwise(ends))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CorruptStoreError(f"{path} is damaged: {error}") from error

@@ -4,13 +4,14 @@ Local pictures stay where they are. Uploads and generated pictures are kept by c
 DATA_DIR/originals/ab/abcdef….
 """
 
-import os
+import re
 import secrets
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from indexer.errors import NotFoundError
+from indexer.errors import NotFoundError, StoreError
+from indexer.files import sync_file, sync_folder
 from indexer.types import ImageRow
 
 UPLOAD = "upload:"
@@ -33,16 +34,14 @@ class OriginalStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A name of its own: the same picture may arrive twice at once.
         beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+            beside.write_bytes(data)
+            sync_file(beside)
+            beside.replace(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
     def drop(self, sha256: str) -> None:
         self.path(sha256).unlink(missing_ok=True)
@@ -61,9 +60,9 @@ class OriginalStore:
         try:
             if row.uri.startswith(UPLOAD):
                 return self.path(row.sha256).read_bytes()
-            shard, hash_sign, member = row.uri.rpartition("#")
-            if hash_sign and Path(shard).is_file():
-                return _member(Path(shard), member)
+            for at in (place.start() for place in re.finditer("#", row.uri)):
+                if Path(row.uri[:at]).is_file():
+                    return _member(Path(row.uri[:at]), row.uri[at + 1 :])
             return Path(row.uri).read_bytes()
         except (OSError, KeyError, tarfile.TarError) as error:
             raise NotFoundError(

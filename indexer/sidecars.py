@@ -58,7 +58,7 @@ def read_sidecars(parts: Mapping[str, bytes]) -> tuple[dict[str, JSONValue], lis
             if len(parts[kind]) > LARGEST:
                 raise ValueError(f"{len(parts[kind])} bytes: expected at most {LARGEST}")
             metadata |= read(parts[kind])
-        except (ValueError, ParseError, DefusedXmlException, RecursionError) as error:
+        except (ValueError, ParseError, DefusedXmlException, RecursionError, OverflowError) as error:
             warnings.append(f"sidecar .{kind} left aside: {str(error)[:200] or type(error).__name__}")
     return metadata, warnings
 

@@ -108,6 +108,7 @@ class SnapshotStore:
         watch: Watch,
         turn: AbstractContextManager[None],
         newest: Callable[[], Rows],
+        mark: str = "",
         asked_QD: "Float32[ndarray, 'q d'] | None" = None,
     ) -> Manifest:
         """Build beside, then swap by renaming the manifest. Readers keep theirs until they look again.
@@ -123,14 +124,16 @@ class SnapshotStore:
             watch: Hears of every step.
             turn: The writer's: nobody else changes the manifest meanwhile.
             newest: `rows`, and those that were added behind them since.
+            mark: Tells these rows from as many others of the epoch.
             asked_QD: Queries as people ask them, for the calibration.
         """
-        work = self._folder / f"build-{epoch}-{len(rows)}"
+        work = self._folder / f"build-{epoch}-{len(rows)}{mark}"
         self._remove_work(except_for=work)
         made = build(rows, family, work, watch, self.gpu)
-        beside = self._folder / f"index-{self._next_number()}.faiss.part"
+        beside = self._folder / f"index-{secrets.token_hex(8)}.faiss.part"
         made.save(beside)
-        path = self._named(beside, beside.stem, "index-written")
+        # Named by its content: what a backup has under this name is this.
+        path = self._named(beside, f"index-{IndexFile.of(beside).sha256[:24]}.faiss", "index-written")
         reached("index-renamed")
         # Calibrated as it will be searched: loaded from its file.
         placed = _load(path, family, rows, self.gpu)
@@ -315,11 +318,6 @@ class SnapshotStore:
 
     def _path(self, epoch: int) -> Path:
         return self._folder / of_epoch("manifest.json", epoch)
-
-    def _next_number(self) -> int:
-        """Never that of a file that exists: the index in force is not written over."""
-        numbers = [int(path.name.split("-")[1].split(".")[0]) for path in self._folder.glob("index-*.faiss*")]
-        return max(numbers, default=0) + 1
 
     def _remove_work(self, except_for: Path | None) -> None:
         folders: Iterable[Path] = self._folder.glob("build-*")

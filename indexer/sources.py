@@ -149,9 +149,11 @@ class FolderSource:
         try:
             status = path.stat()
         except OSError as error:
-            if is_picture or path.is_symlink():
+            is_gone = isinstance(error, FileNotFoundError) and not is_picture and not path.is_symlink()
+            if not is_gone:
                 self._unlisted.append(str(path))  # a drive that is not mounted has lost nothing
-                yield SourceFailure(str(path), "dangling_link", str(error))
+                reason = "dangling_link" if isinstance(error, FileNotFoundError) else "unreadable"
+                yield SourceFailure(str(path), reason, str(error))
             return
         if stat.S_ISDIR(status.st_mode):
             if is_picture:
@@ -191,8 +193,10 @@ class TarSource:
     def __init__(self, path: Path, limits: Limits) -> None:
         self._path = path
         self._limits = limits
+        self._is_whole = False  # read to its end
 
     def items(self) -> Iterator[SourceItem | SourceFailure]:
+        self._is_whole = False
         mtime_ns = self._path.stat().st_mtime_ns
         stem, parts = "", dict[str, tuple[str, bytes | None, int]]()
         try:
@@ -211,6 +215,7 @@ class TarSource:
             yield from self._sample(parts, mtime_ns)
             yield SourceFailure(str(self._path), "truncated", f"the shard ends too early: {error}")
             return
+        self._is_whole = True
         yield from self._sample(parts, mtime_ns)
 
     def count(self) -> int | None:
@@ -225,7 +230,7 @@ class TarSource:
             return None
 
     def covers(self, uri: str) -> bool:
-        return uri.startswith(f"{self._path}#")
+        return self._is_whole and uri.startswith(f"{self._path}#")
 
     def _content(self, shard: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | None:
         """None: larger than the limits allow."""
@@ -375,7 +380,10 @@ def _sidecars_of(path: Path, names: frozenset[str] | None) -> Mapping[str, bytes
             if names is not None and name not in names:
                 continue
             try:
-                with path.with_name(name).open("rb") as file:
+                beside = path.with_name(name)
+                if not beside.is_file():  # a pipe would keep its reader for ever
+                    continue
+                with beside.open("rb") as file:
                     parts[kind] = file.read(LARGEST + 1)
             except OSError:  # there is none
                 continue

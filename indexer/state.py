@@ -45,6 +45,12 @@ def names(connection: Connection) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM collection ORDER BY name")]
 
 
+def birth(connection: Connection, name: str) -> float:
+    """When the collection was made, in seconds since 1970: no two have the same."""
+    (created_at,) = connection.execute("SELECT created_at FROM collection WHERE name = ?", (name,)).fetchone()
+    return float(created_at)
+
+
 def create(connection: Connection, name: str, model_id: str, dim: int) -> None:
     """Make the collection unless it is there."""
     connection.execute(

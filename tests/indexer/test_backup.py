@@ -84,7 +84,7 @@ def test_a_backup_that_was_killed_is_the_one_before_it(tmp_path: Path) -> None:
 
     backup(data, target)
     assert open_collection(target).view().built == 303
-    assert [path.name for path in (target / "default").glob("index-*")] == ["index-1.faiss"]
+    assert len(list((target / "default").glob("index-*"))) == 1
 
 
 def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
