@@ -113,9 +113,12 @@ class Catalog:
             ),
         )
 
-    def known(self, connection: Connection) -> dict[str, Known]:
+    def known(self, connection: Connection, uris: Sequence[str] | None) -> dict[str, Known]:
+        """All pictures, or those of `uris`, by uri."""
+        among = "" if uris is None else " AND uri IN (SELECT value FROM json_each(?))"
         rows = connection.execute(
-            "SELECT uri, id, size, mtime_ns, sha256 FROM image WHERE collection = ?", (self._collection,)
+            f"SELECT uri, id, size, mtime_ns, sha256 FROM image WHERE collection = ?{among}",
+            (self._collection, *(() if uris is None else (json.dumps(list(uris)),))),
         )
         return {uri: Known(ImageId(i), size, mtime_ns, sha256) for uri, i, size, mtime_ns, sha256 in rows}
 

@@ -199,10 +199,10 @@ class Collection:
             generation = states.advance(connection, self.name)
             return self.catalog.delete(connection, ids, generation)
 
-    def known(self) -> dict[str, Known]:
-        """What is stored, by uri."""
+    def known(self, uris: Sequence[str] | None = None) -> dict[str, Known]:
+        """What is stored, by uri; or what is stored of `uris`."""
         with self.database.read() as connection:
-            return self.catalog.known(connection)
+            return self.catalog.known(connection, uris)
 
     def find_by_sha256(self, digests: Sequence[str]) -> dict[str, list[ImageRow]]:
         """Pictures whose files have one of these hashes, by hash; the oldest first."""

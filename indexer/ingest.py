@@ -130,8 +130,10 @@ class _Run:
         self._job = job
         self._source = source
         self._report = IngestReport()
-        self._known: dict[str, Known] = job.collection.known()
-        self._stored = {known.sha256 for known in self._known.values()}  # spares a query for each new file
+        uris = source.uris()
+        self._known: dict[str, Known] = job.collection.known(uris)
+        # Spares a query for each new file.
+        self._stored = None if uris is not None else {known.sha256 for known in self._known.values()}
         self._seen: set[str] = set()
         self._moving = Lock()
         self._total: int | None = None
@@ -269,7 +271,7 @@ class _Run:
         return self._job.collection.view().vectors_at([rows[0].slot])[0]
 
     def _rows_with(self, digest: str) -> list[ImageRow]:
-        if digest not in self._stored:
+        if self._stored is not None and digest not in self._stored:
             return []
         return self._job.collection.find_by_sha256([digest]).get(digest, [])
 
@@ -309,7 +311,8 @@ class _Run:
             return
         ids: Sequence[ImageId] = self._writing.result()
         for image, image_id in zip(self._writing_images, ids, strict=True):
-            self._stored.add(image.sha256)
+            if self._stored is not None:
+                self._stored.add(image.sha256)
             self._settle(ItemReport(image.uri, "indexed", image_id))
         self._writing = None
 

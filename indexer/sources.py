@@ -12,7 +12,7 @@ import csv
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
@@ -71,6 +71,10 @@ class Source(Protocol):
         """How many items there will be, or None where that would take as long as reading them."""
         ...
 
+    def uris(self) -> Sequence[str] | None:
+        """All of them where they are few; a run then looks at nothing else that is stored."""
+        ...
+
     def covers(self, uri: str) -> bool:
         """Whether a picture with this URI, were it still there, would have been listed."""
         ...
@@ -119,6 +123,9 @@ class FolderSource:
 
     def count(self) -> int:
         return sum(1 for _ in self._walk(self._root, frozenset(), list))
+
+    def uris(self) -> None:
+        return None
 
     def covers(self, uri: str) -> bool:
         in_shard = any(f"{suffix}#" in uri.lower() for suffix in TAR_SUFFIXES)
@@ -183,6 +190,9 @@ class FileSource:
     def count(self) -> int:
         return 1
 
+    def uris(self) -> list[str]:
+        return [str(self._path)]
+
     def covers(self, uri: str) -> bool:
         return uri == str(self._path)
 
@@ -228,6 +238,9 @@ class TarSource:
                 )
         except (tarfile.TarError, OSError):
             return None
+
+    def uris(self) -> None:
+        return None
 
     def covers(self, uri: str) -> bool:
         return self._is_whole and uri.startswith(f"{self._path}#")
@@ -279,6 +292,9 @@ class ListSource:
             return int(pyarrow.parquet.ParquetFile(self._path).metadata.num_rows)
         except pa.ArrowInvalid:
             return None  # `items` says what is wrong
+
+    def uris(self) -> None:
+        return None
 
     def covers(self, uri: str) -> bool:
         """Never: a list says what to add, not what else there may be."""

@@ -34,6 +34,9 @@ class UploadSource:
     def count(self) -> int:
         return len(self.items_)
 
+    def uris(self) -> list[str]:
+        return [item.uri for item in self.items_]
+
     def covers(self, uri: str) -> bool:
         return False
 
