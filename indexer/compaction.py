@@ -110,7 +110,7 @@ def compact(
         view = collection.view()
         chosen = family or plan_for(collection, aims).family
         if reclaim is None:
-            reclaim = view.deleted > max(DEAD_SHARE * (view.images + view.deleted), 0)
+            reclaim = view.deleted > DEAD_SHARE * (view.images + view.deleted)
         if reclaim and view.deleted:
             built = _reclaim(collection, view, chosen, aims, watch)
             reclaimed = view.deleted

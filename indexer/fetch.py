@@ -7,6 +7,7 @@ checked: there is no second look-up that could answer differently. Each redirect
 
 import ipaddress
 import socket
+import time
 from collections.abc import Callable
 from urllib.parse import urljoin, urlsplit
 
@@ -46,12 +47,13 @@ class UrlFetcher:
 
     Args:
         limits: `max_bytes` is enforced while reading, whatever the headers say.
-        timeout_s: For each of connecting, and waiting for the next bytes.
+        timeout_s: For one picture, from the first connection to its last byte.
         allow_private: Also fetch from addresses that are not public.
     """
 
     def __init__(self, limits: Limits, *, timeout_s: float = 20.0, allow_private: bool = False) -> None:
         self._limits = limits
+        self._timeout_s = timeout_s
         self._allow_private = allow_private
         self._client = httpx.Client(
             timeout=timeout_s, follow_redirects=False, trust_env=False, headers={"User-Agent": USER_AGENT}
@@ -72,8 +74,9 @@ class UrlFetcher:
         Raises:
             UnreadableImageError: unreachable, forbidden_address, opted_out or too_many_bytes.
         """
+        deadline = time.monotonic() + self._timeout_s
         for _ in range(REDIRECTS + 1):
-            answer = self._get(url)
+            answer = self._get(url, deadline)
             if isinstance(answer, bytes):
                 return answer
             try:
@@ -84,7 +87,7 @@ class UrlFetcher:
                 ) from error
         raise UnreadableImageError("unreachable", f"{url}: more than {REDIRECTS} redirects")
 
-    def _get(self, url: str) -> bytes | str:
+    def _get(self, url: str, deadline: float) -> bytes | str:
         """The body, or where the site says it is."""
         address = self._resolve(url)
         try:
@@ -99,7 +102,7 @@ class UrlFetcher:
             )
             response = self._client.send(request, stream=True)
             try:
-                return self._read(url, response)
+                return self._read(url, response, deadline)
             finally:
                 response.close()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -107,7 +110,7 @@ class UrlFetcher:
                 "unreachable", f"{url}: {str(error) or type(error).__name__}"
             ) from error
 
-    def _read(self, url: str, response: httpx.Response) -> bytes | str:
+    def _read(self, url: str, response: httpx.Response, deadline: float) -> bytes | str:
         if response.status_code in REDIRECT_STATUS and "location" in response.headers:
             return str(response.headers["location"])
         if response.status_code != httpx.codes.OK:
@@ -118,6 +121,8 @@ class UrlFetcher:
         body = bytearray()
         for chunk in response.iter_bytes():
             body += chunk
+            if time.monotonic() > deadline:
+                raise UnreadableImageError("unreachable", f"{url}: not whole after {self._timeout_s:g} s")
             if len(body) > self._limits.max_bytes:
                 raise UnreadableImageError(
                     "too_many_bytes", f"{url}: more than the {self._limits.max_bytes} bytes that are allowed"

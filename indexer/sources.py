@@ -208,7 +208,7 @@ class TarSource:
     def items(self) -> Iterator[SourceItem | SourceFailure]:
         self._is_whole = False
         mtime_ns = self._path.stat().st_mtime_ns
-        stem, parts = "", dict[str, tuple[str, bytes | None, int]]()
+        stem, parts, held = "", dict[str, tuple[str, bytes | None, int]](), 0
         try:
             with tarfile.open(self._path, "r|*") as shard:
                 for member in shard:
@@ -216,9 +216,11 @@ class TarSource:
                         continue
                     name = PurePosixPath(member.name)
                     this = str(name.parent / name.name.partition(".")[0])
-                    if this != stem:
+                    # A sample ends with its stem, or when it is large: all of IMG.0001.jpg… have one stem.
+                    if this != stem or held > self._limits.max_bytes:
                         yield from self._sample(parts, mtime_ns)
-                        stem, parts = this, {}
+                        stem, parts, held = this, {}, 0
+                    held += member.size
                     kind = name.name.partition(".")[2].lower()
                     parts[kind] = (member.name, self._content(shard, member), member.size)
         except (tarfile.TarError, OSError, EOFError) as error:

@@ -37,7 +37,9 @@ MOST_CACHED = 64  # filters, and columns, of one view
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """`scores_K` falling, equal ones by rising slot. `candidates` pictures were scored exactly.
+    """`scores_K` falling, equal ones by rising slot; where more than 16 tie for the last places, any of them.
+
+    `candidates` pictures were scored exactly.
 
     `mode`: `exact` when those are all the eligible ones, `top_k` when an approximate index chose them.
     """

@@ -36,6 +36,13 @@ def test_what_cannot_be_used_is_named(path: str, expected: str) -> None:
         assert reason(fetcher, site + path) == expected
 
 
+def test_a_site_that_drips_is_left_after_the_time_for_one_picture() -> None:
+    with web_server() as site, UrlFetcher(LIMITS, timeout_s=0.4, allow_private=True) as fetcher:
+        with pytest.raises(UnreadableImageError, match=r"not whole after 0\.4 s") as caught:
+            fetcher.fetch(f"{site}/slow.png")
+        assert caught.value.reason == "unreachable"
+
+
 def test_this_machine_is_out_of_reach() -> None:
     with web_server() as site, UrlFetcher(LIMITS) as fetcher:
         port = site.rpartition(":")[2]

@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -99,6 +100,23 @@ def test_a_shard_that_ends_too_early_gives_what_it_has(tmp_path: Path) -> None:
     found = items(shard)
     assert [item.uri for item in found if isinstance(item, SourceItem)] == [f"{shard}#a.png"]
     assert [item.reason for item in found if isinstance(item, SourceFailure)] == ["truncated"]
+
+
+def test_a_shard_of_dotted_names_is_not_read_as_a_whole(tmp_path: Path) -> None:
+    shard = tmp_path / "a.tar"
+    content = bytes(LIMITS.max_bytes // 2)
+    with tarfile.open(shard, "w") as file:
+        for number in range(40):
+            member = tarfile.TarInfo(f"IMG.{number:04}.jpg")
+            member.size = len(content)
+            file.addfile(member, io.BytesIO(content))
+    offered = open_source(shard, limits=LIMITS).items()
+    tracemalloc.start()
+    first = next(offered)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < 6 * len(content)
+    assert [item.uri for item in (first, *offered)] == [f"{shard}#IMG.{n:04}.jpg" for n in range(40)]
 
 
 def test_lists_give_paths_captions_and_metadata(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """A web server on this machine that misbehaves on request."""
 
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.support.files import encoded, noise
@@ -19,11 +20,23 @@ class _Handler(BaseHTTPRequestHandler):
             "/shy.png": (200, {"X-Robots-Tag": "noai"}, PNG),
             "/endless.png": (200, {}, b"x" * 3_000_000),
         }.get(self.path, (404, {}, b"nothing"))
+        if self.path == "/slow.png":
+            self._drip()
+            return
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+
+    def _drip(self) -> None:
+        """A byte now and then: never so long without one that a wait for the next ends."""
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):  # until nobody listens any more
+            for number in range(100):
+                self.wfile.write(PNG[number : number + 1])
+                time.sleep(0.05)
 
     def log_message(self, format: str, *args: object) -> None:
         return
