@@ -182,7 +182,7 @@ class _Run:
                 break
             self._seen.add(item.uri)
             if isinstance(item, SourceFailure):
-                yield ItemReport(item.uri, "failed", None, item.reason, item.message)
+                yield ItemReport(_shown(item.uri), "failed", None, item.reason, item.message)
             elif self._is_unchanged(item):
                 yield ItemReport(item.uri, "unchanged", self._known[item.uri].id)
             else:
@@ -205,8 +205,8 @@ class _Run:
         try:
             item.uri.encode()
         except UnicodeEncodeError:
-            name = item.uri.encode("utf-8", "backslashreplace").decode()
-            return ItemReport(name, "failed", None, "unreadable", "its name is not UTF-8: rename it")
+            message = "its name is not UTF-8: rename it"
+            return ItemReport(_shown(item.uri), "failed", None, "unreadable", message)
         try:
             return self._decode(item)
         except UnreadableImageError as error:
@@ -254,10 +254,12 @@ class _Run:
         """When syncing, a known picture whose file is gone and whose bytes turn up here has moved here."""
         if not self._job.sync or item.uri in self._known:  # another picture's file was written over
             return None
-        with self._moving:  # of two copies one is what was moved
+        if not _is_there(item.uri):  # a member of a shard: what else that holds is known at its end only
+            return None
+        # Of two copies one is what was moved. A picture that is deleted meanwhile is not.
+        with self._moving, suppress(NotFoundError):
             for row in self._rows_with(digest):
-                is_there = row.uri in self._seen or Path(row.uri).exists()  # a member of a shard is no path
-                if self._source.covers(row.uri) and not is_there:
+                if self._source.covers(row.uri) and not _is_there(row.uri):
                     self._job.collection.touch([(row.id, item.uri, item.size, item.mtime_ns)])
                     self._known.pop(row.uri, None)
                     self._report.moved += 1
@@ -338,6 +340,22 @@ class _Run:
             if uri not in self._seen and self._source.covers(uri)
         ]
         self._report.deleted = len(self._job.collection.delete(gone))
+
+
+def _is_there(uri: str) -> bool:
+    """Whether there is such a file, also one that may not be looked at."""
+    try:
+        Path(uri).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _shown(uri: str) -> str:
+    """As a report can hold it: bytes of a name that are not UTF-8 are escaped."""
+    return uri.encode("utf-8", "backslashreplace").decode()
 
 
 def explain(error: BaseException) -> str:

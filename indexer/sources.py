@@ -223,6 +223,7 @@ class TarSource:
                     held += member.size
                     kind = name.name.partition(".")[2].lower()
                     parts[kind] = (member.name, self._content(shard, member), member.size)
+                _check_end(shard)
         except (tarfile.TarError, OSError, EOFError) as error:
             yield from self._sample(parts, mtime_ns)
             yield SourceFailure(str(self._path), "truncated", f"the shard ends too early: {error}")
@@ -406,6 +407,12 @@ def _sidecars_of(path: Path, names: frozenset[str] | None) -> Mapping[str, bytes
             except OSError:  # there is none
                 continue
     return parts
+
+
+def _check_end(shard: tarfile.TarFile) -> None:
+    """Two blocks of zeros end a shard. tarfile ends after one, and where bytes are missing or no header."""
+    if shard.fileobj is None or shard.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("there is no mark of its end")
 
 
 def _given(data: bytes | None, size: int, limits: Limits) -> Callable[[], bytes]:

@@ -27,6 +27,7 @@ def test_pictures_are_fetched_and_redirects_followed() -> None:
     [
         ("/missing.png", "unreachable"),
         ("/round", "unreachable"),
+        ("/nowhere", "unreachable"),
         ("/shy.png", "opted_out"),
         ("/endless.png", "too_many_bytes"),
     ],
@@ -63,6 +64,8 @@ def test_only_the_web_is_fetched_from(url: str) -> None:
     [
         ("93.184.216.34", True),
         ("2606:2800:220:1:248:1893:25c8:1946", True),
+        ("2606:4700::1111", True),
+        ("64:ff9b::808:808", True),  # 8.8.8.8 by NAT64
         ("10.0.0.1", False),
         ("172.16.0.1", False),
         ("192.168.1.1", False),
@@ -74,6 +77,9 @@ def test_only_the_web_is_fetched_from(url: str) -> None:
         ("fd00::1", False),
         ("::ffff:127.0.0.1", False),
         ("2002:7f00:1::", False),  # 127.0.0.1 by 6to4
+        ("64:ff9b::7f00:1", False),  # 127.0.0.1 by NAT64
+        ("::7f00:1", False),  # 127.0.0.1 as IPv6 wrote it at first
+        ("fec0::2", False),  # private before fd00::
     ],
 )
 def test_which_addresses_are_public(address: str, public: bool) -> None:

@@ -127,6 +127,8 @@ def seconds(text: str) -> float:
         ({"gte": "2020-12-31T12:00:00", "lte": "2020-12-31T12:00:00"}, {"noon"}),
         ({"gte": "2020-12-31T14:00:00+02:00", "lt": "2020-12-31T12:00:01Z"}, {"noon"}),
         ({"gte": seconds("2021-01-01T00:00:00")}, {"newyear"}),
+        ({"lte": "9999-12-31"}, {"morning", "noon", "newyear"}),  # the last day that Python knows
+        ({"gt": "9999-12-31"}, set()),
     ],
 )
 def test_a_date_alone_means_its_whole_day(tmp_path: Path, bounds: dict[str, Any], expected: set[str]) -> None:
@@ -161,6 +163,9 @@ def test_a_date_alone_means_its_whole_day(tmp_path: Path, bounds: dict[str, Any]
         ({"match": {"n": None}}, "got null"),
         ({"match": {"n": []}}, "expected 1 to 1000 values"),
         ({"match": {"n": float("nan")}}, "got NaN"),
+        ({"match": {"n": 10**400}}, "got 1000.*, expected a text, a number"),  # more than float64 holds
+        ({"range": {"n": {"lt": -(10**400)}}}, "got -1000.*, expected a number"),
+        ({"range": {"taken_at": {"lt": 10**400}}}, "got 1000.*, expected a date"),
         ({"match": {"taken_at": 1}}, "matched with range"),
         ({"match": {"width": "640"}}, 'got "640", expected a number'),
         ({"match": {"format": True}}, "got true, expected a text"),

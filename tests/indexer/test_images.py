@@ -252,6 +252,24 @@ def test_an_svg_reads_no_other_file(tmp_path: Path) -> None:
         assert mean_colour(picture.pixels) == pytest.approx(RED, abs=1)
 
 
+@pytest.mark.parametrize(("name", "quote"), [("it's.png", '"'), ('6".png', "'")])
+@pytest.mark.parametrize(
+    "inside",
+    [
+        '<image width="100" height="100" href={}/>',
+        '<image width="100" height="100" xlink:href={}/>',
+        '<filter id="f"><feImage href={}/></filter><rect filter="url(#f)" width="100" height="100"/>',
+    ],
+)
+def test_an_svg_reads_no_file_with_quotes_in_its_name(
+    tmp_path: Path, inside: str, name: str, quote: str
+) -> None:
+    (tmp_path / name).write_bytes(encoded(Image.new("RGB", (8, 8), GREEN)))
+    drawing = inside.format(f"{quote}{tmp_path / name}{quote}")
+    picture = decode(SVG.format(root='width="100" height="100"', inside=drawing).encode(), LIMITS)
+    assert mean_colour(picture.pixels) == pytest.approx(RED, abs=1)
+
+
 def test_entities_may_hold_text_but_not_markup() -> None:
     def with_entities(*values: str) -> bytes:
         entities = "".join(f'<!ENTITY e{i} "{value}">' for i, value in enumerate(values))

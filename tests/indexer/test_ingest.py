@@ -1,8 +1,11 @@
 """Indexing: what is new, what is skipped, what is followed, what is forgotten."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 
 import numpy as np
 import pytest
@@ -10,10 +13,11 @@ import pytest
 from indexer.collection import Collection
 from indexer.images import Limits
 from indexer.ingest import Ingest, IngestReport, ItemReport, Progress
-from indexer.sources import open_source
+from indexer.sources import Source, SourceFailure, SourceItem, open_source
 from indexer.thumbnails import ThumbnailStore
+from indexer.types import ImageId
 from tests.support.encoder import DIM, ColourEncoder
-from tests.support.files import encoded, noise
+from tests.support.files import encoded, noise, write_shard
 
 LIMITS = Limits(max_bytes=1 << 22, max_pixels=1 << 24)
 
@@ -37,7 +41,7 @@ class Library:
     def index(self, **options: object) -> IngestReport:
         return replace(self.job, **options).run(open_source(self.folder, limits=LIMITS))  # type: ignore[arg-type]
 
-    def ids(self) -> dict[str, int]:
+    def ids(self) -> dict[str, ImageId]:
         return {Path(uri).name: known.id for uri, known in self.collection.known().items()}
 
 
@@ -108,6 +112,71 @@ def test_moves_and_deletions_are_noticed_when_asked(library: Library) -> None:
     assert library.ids() == {"zero.png": before["0.png"], "2.png": before["2.png"], "3.png": before["3.png"]}
 
 
+def test_a_file_moved_over_a_known_one_is_that_one_changed(library: Library) -> None:
+    for seed, name in enumerate(("a.png", "b.png", "c.png")):
+        library.put(name, seed)
+    library.index()
+    before = library.ids()
+    (library.folder / "a.png").replace(library.folder / "b.png")
+    library.put("d.png", 9)
+    assert counts(library.index(sync=True)) == (2, 1, 0, 1, 0)
+    after = library.ids()
+    assert set(after) == {"b.png", "c.png", "d.png"}
+    assert after["b.png"] == before["b.png"]
+    assert counts(library.index(sync=True)) == (0, 3, 0, 0, 0)
+
+
+class Unhurried:
+    """A source that answers whether it covers a picture when two have asked, or soon after."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._both = Barrier(2, timeout=0.5)
+
+    def items(self) -> Iterator[SourceItem | SourceFailure]:
+        return self._source.items()
+
+    def count(self) -> int | None:
+        return self._source.count()
+
+    def uris(self) -> None:
+        return None
+
+    def covers(self, uri: str) -> bool:
+        with suppress(BrokenBarrierError):
+            self._both.wait()
+        return self._source.covers(uri)
+
+
+def test_of_two_copies_of_a_moved_file_one_was_moved_and_one_is_new(library: Library) -> None:
+    path = library.put("old.png", 1)
+    library.index()
+    before = library.ids()
+    library.put("copy.png", 1)
+    path.rename(library.folder / "moved.png")
+    source = Unhurried(open_source(library.folder, limits=LIMITS))
+    report = replace(library.job, sync=True).run(source)
+    assert counts(report) == (1, 1, 1, 0, 0)
+    after = library.ids()
+    assert set(after) == {"copy.png", "moved.png"}
+    assert before["old.png"] in after.values()
+
+
+def test_copies_in_a_shard_are_all_kept(library: Library) -> None:
+    shard, data = library.folder / "s.tar", encoded(noise(1))
+    write_shard(shard, {"a.png": data})
+    job, source = replace(library.job, sync=True), open_source(shard, limits=LIMITS)
+    job.run(source)
+    (first,) = library.ids().values()
+    write_shard(shard, {"c.png": data, "a.png": data})
+    for time in (1, 2, 3):
+        os.utime(shard, ns=(time, time))
+        report = job.run(source)
+        assert (report.indexed, report.moved, report.deleted) == (int(time == 1), 0, 0)
+        assert set(library.ids()) == {"s.tar#a.png", "s.tar#c.png"}
+        assert library.ids()["s.tar#a.png"] == first
+
+
 def test_without_sync_nothing_is_forgotten(library: Library) -> None:
     library.put("a.png", 1).unlink()
     library.put("b.png", 2)
@@ -138,6 +207,20 @@ def test_a_drive_that_is_not_mounted_forgets_nothing(library: Library) -> None:
     assert set(library.ids()) == {"a.png"}
 
 
+def test_a_copy_takes_no_place_of_a_link_whose_drive_is_not_mounted(library: Library) -> None:
+    drive = library.folder.parent / "drive"
+    drive.mkdir()
+    library.put("a.png", 1).rename(drive / "a.png")
+    (library.folder / "link.png").symlink_to(drive / "a.png")
+    library.index()
+    before = library.ids()
+    drive.rename(library.folder.parent / "away")
+    library.put("copy.png", 1)
+    report = library.index(sync=True)
+    assert counts(report) == (1, 0, 0, 0, 1)
+    assert library.ids()["link.png"] == before["link.png"]
+
+
 def test_equal_files_share_a_vector_and_are_two_pictures(library: Library) -> None:
     library.put("a.png", 1)
     library.index()
@@ -159,6 +242,70 @@ def test_one_bad_picture_never_stops_the_rest(library: Library) -> None:
     assert found["05.png"] == "empty"
     assert found["17.png"] == "not_an_image"
     assert set(found) == {"05.png", "17.png", "39.png"}
+
+
+def test_a_name_that_is_not_utf_8_fails_alone(library: Library) -> None:
+    library.put("a.png", 1)
+    folder = os.fsencode(library.folder)
+    Path(os.fsdecode(folder + b"/caf\xe9.png")).write_bytes(encoded(noise(2)))
+    Path(os.fsdecode(folder + b"/link\xe9.png")).symlink_to(library.folder / "nowhere")
+    library.put("z.png", 3)
+    report = library.index()
+    assert set(library.ids()) == {"a.png", "z.png"}
+    assert {Path(item.uri).name: item.reason for item in report.failed} == {
+        r"caf\udce9.png": "unreadable",
+        r"link\udce9.png": "dangling_link",
+    }
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "title", "warnings"),
+    [
+        (r'{"title": "half a letter: \ud83d"}', "half a letter: ?", 0),
+        (r'{"title": NaN}', None, 0),
+        ('{"title": "x", "photoTakenTime": {"timestamp": "99999999999999999999"}}', None, 1),
+    ],
+)
+def test_a_sidecar_that_cannot_be_stored_costs_no_picture(
+    library: Library, sidecar: str, title: str | None, warnings: int
+) -> None:
+    library.put("a.png", 1)
+    library.put("b.png", 2)
+    (library.folder / "a.json").write_text(sidecar)
+    report = library.index()
+    assert counts(report) == (2, 0, 0, 0, 0)
+    assert len(report.warnings) == warnings
+    row = library.collection.view().row(library.ids()["a.png"])
+    assert row.metadata.get("title") == title
+
+
+def index_list(library: Library, fetch: Callable[[str], bytes]) -> IngestReport:
+    path = library.folder / "list.csv"
+    path.write_text("url\nhttp://example.org/a.png\nhttp://example.org/b.png\n")
+    return library.job.run(open_source(path, limits=LIMITS, fetch=fetch))
+
+
+def test_a_list_of_urls_that_is_indexed_again_keeps_sizes(library: Library) -> None:
+    data = encoded(noise(1))
+    for expected in ((2, 0, 0, 0, 0), (0, 2, 0, 0, 0)):
+        assert counts(index_list(library, lambda _: data)) == expected
+        assert {row.size for row in library.collection.view().scroll(limit=10)} == {len(data)}
+
+
+def test_a_picture_that_is_deleted_while_its_list_runs_is_a_new_one(library: Library) -> None:
+    data = encoded(noise(1))
+    index_list(library, lambda _: data)
+    before = library.ids()
+
+    def fetch(url: str) -> bytes:
+        if url.endswith("/a.png"):
+            library.collection.delete([before["a.png"]])
+        return data
+
+    assert counts(index_list(library, fetch)) == (1, 1, 0, 0, 0)
+    after = library.ids()
+    assert after["b.png"] == before["b.png"]
+    assert after["a.png"] != before["a.png"]
 
 
 def test_a_stopped_run_keeps_what_it_did_and_goes_on(library: Library) -> None:

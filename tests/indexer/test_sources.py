@@ -1,10 +1,11 @@
 """Folders, shards and lists: what they offer, in which order, and what they say of the rest."""
 
-import io
 import os
-import tarfile
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -12,8 +13,8 @@ import pytest
 
 from indexer.errors import InvalidInputError, UnreadableImageError
 from indexer.images import Limits
-from indexer.sources import SourceFailure, SourceItem, open_source
-from tests.support.files import encoded, noise
+from indexer.sources import FolderSource, SourceFailure, SourceItem, open_source
+from tests.support.files import encoded, noise, write_shard
 
 LIMITS = Limits(max_bytes=1 << 20, max_pixels=1 << 24)
 PNG = encoded(noise(0))
@@ -60,6 +61,50 @@ def test_a_folder_and_a_pipe_with_the_name_of_a_picture_are_named(tmp_path: Path
     assert failures(tmp_path) == {"a.jpg": "not_a_file", "pipe.png": "not_a_file"}
 
 
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """As a user who may only what files say; root may all."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_folder_that_may_not_be_entered_has_lost_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "top/a.png", "top/locked/b.png", "top/locked/sub/c.png")
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)  # others may not enter the folders above it
+    source = FolderSource(Path("top"), LIMITS)
+    Path("top/locked").chmod(0o444)
+    try:
+        with without_rights():
+            found = list(source.items())
+    finally:
+        Path("top/locked").chmod(0o755)
+    assert [item.uri for item in found if isinstance(item, SourceItem)] == ["top/a.png"]
+    failed = {item.uri: item.reason for item in found if isinstance(item, SourceFailure)}
+    assert failed == {"top/locked/b.png": "unreadable", "top/locked/sub": "unreadable"}
+    assert not source.covers("top/locked/sub/c.png")
+    assert source.covers("top/c.png")
+
+
+def test_a_pipe_with_the_name_of_a_sidecar_keeps_nobody_waiting(tmp_path: Path) -> None:
+    write(tmp_path, "kite.png")
+    os.mkfifo(tmp_path / "kite.txt")
+    (item,) = items(tmp_path)
+    assert isinstance(item, SourceItem)
+    reader = Thread(target=item.sidecars, daemon=True)
+    reader.start()
+    reader.join(timeout=10)
+    assert not reader.is_alive()
+
+
 def test_sidecars_lie_beside_their_picture(tmp_path: Path) -> None:
     write(tmp_path, "kite.png")
     (tmp_path / "kite.txt").write_text("by stem")
@@ -73,15 +118,11 @@ def test_sidecars_lie_beside_their_picture(tmp_path: Path) -> None:
     assert item.sidecars()["txt"] == b"by name"
 
 
-@pytest.mark.parametrize(("suffix", "mode"), [(".tar", "w"), (".tar.gz", "w:gz")])
-def test_a_shard_groups_its_members_by_stem(tmp_path: Path, suffix: str, mode: str) -> None:
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_a_shard_groups_its_members_by_stem(tmp_path: Path, suffix: str) -> None:
     shard = tmp_path / f"shard{suffix}"
     members = {"000.png": PNG, "000.txt": b"first", "001.txt": b"second", "001.png": PNG, "readme.md": b""}
-    with tarfile.open(shard, mode) as archive:  # type: ignore[call-overload]  # the mode is data here
-        for name, data in members.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
+    write_shard(shard, members)
     found = [item for item in items(shard) if isinstance(item, SourceItem)]
     assert [item.uri for item in found] == [f"{shard}#000.png", f"{shard}#001.png"]
     assert [item.sidecars() for item in found] == [{"txt": b"first"}, {"txt": b"second"}]
@@ -89,27 +130,29 @@ def test_a_shard_groups_its_members_by_stem(tmp_path: Path, suffix: str, mode: s
     assert open_source(shard, limits=LIMITS).count() == (2 if suffix == ".tar" else None)
 
 
-def test_a_shard_that_ends_too_early_gives_what_it_has(tmp_path: Path) -> None:
+MEMBER = 512 + -(-len(PNG) // 512) * 512  # bytes: its header, and its content in whole blocks
+
+
+@pytest.mark.parametrize("end", [MEMBER + 600, MEMBER + 512, MEMBER + 300, MEMBER])
+def test_a_shard_that_ends_too_early_gives_what_it_has_and_forgets_nothing(tmp_path: Path, end: int) -> None:
     shard = tmp_path / "cut.tar"
-    with tarfile.open(shard, "w") as archive:
-        for name in ("a.png", "b.png"):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(PNG)
-            archive.addfile(entry, io.BytesIO(PNG))
-    shard.write_bytes(shard.read_bytes()[: 512 + -(-len(PNG) // 512) * 512 + 600])
-    found = items(shard)
-    assert [item.uri for item in found if isinstance(item, SourceItem)] == [f"{shard}#a.png"]
-    assert [item.reason for item in found if isinstance(item, SourceFailure)] == ["truncated"]
+    write_shard(shard, {"a.png": PNG, "b.png": PNG})
+    whole = shard.read_bytes()
+    source = open_source(shard, limits=LIMITS)
+    assert len(list(source.items())) == 2
+    assert source.covers(f"{shard}#b.png")
+    for damaged in (whole[:end], whole[:MEMBER] + b"x" * 512 + whole[MEMBER + 512 :]):
+        shard.write_bytes(damaged)
+        found = list(source.items())
+        assert [item.uri for item in found if isinstance(item, SourceItem)] == [f"{shard}#a.png"]
+        assert [item.reason for item in found if isinstance(item, SourceFailure)] == ["truncated"]
+        assert not source.covers(f"{shard}#b.png")
 
 
 def test_a_shard_of_dotted_names_is_not_read_as_a_whole(tmp_path: Path) -> None:
     shard = tmp_path / "a.tar"
     content = bytes(LIMITS.max_bytes // 2)
-    with tarfile.open(shard, "w") as file:
-        for number in range(40):
-            member = tarfile.TarInfo(f"IMG.{number:04}.jpg")
-            member.size = len(content)
-            file.addfile(member, io.BytesIO(content))
+    write_shard(shard, {f"IMG.{number:04}.jpg": content for number in range(40)})
     offered = open_source(shard, limits=LIMITS).items()
     tracemalloc.start()
     first = next(offered)

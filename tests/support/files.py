@@ -2,7 +2,10 @@
 
 import io
 import struct
+import tarfile
 import zlib
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pillow_heif
@@ -40,6 +43,15 @@ def encoded(image: Image.Image, format_: str = "PNG", **options: object) -> byte
     else:
         image.save(out, format_, **options)
     return out.getvalue()
+
+
+def write_shard(path: Path, members: Mapping[str, bytes]) -> None:
+    """A tar, compressed as its name says."""
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
 
 
 def png_that_claims(width: int, height: int) -> bytes:

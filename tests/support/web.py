@@ -17,6 +17,7 @@ class _Handler(BaseHTTPRequestHandler):
             "/a.png": (200, {}, PNG),
             "/away": (302, {"Location": "/a.png"}, b""),
             "/round": (302, {"Location": "/round"}, b""),
+            "/nowhere": (302, {"Location": "http://[x/"}, b""),
             "/shy.png": (200, {"X-Robots-Tag": "noai"}, PNG),
             "/endless.png": (200, {}, b"x" * 3_000_000),
         }.get(self.path, (404, {}, b"nothing"))
