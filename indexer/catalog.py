@@ -141,6 +141,28 @@ class Catalog:
         rows = connection.execute(BY_ID, (self._collection, json.dumps([int(i) for i in ids])))
         return {row.id: row for row in map(_row, rows)}
 
+    def slots_of(self, connection: Connection, ids: Sequence[int]) -> list[int]:
+        """Where those of `ids` stand that there are."""
+        rows = connection.execute(
+            "SELECT slot FROM image WHERE +collection = ? AND id IN (SELECT value FROM json_each(?))",
+            (self._collection, json.dumps([int(i) for i in ids])),
+        )
+        return [slot for (slot,) in rows]
+
+    def newest(self, connection: Connection) -> int:
+        """The largest id that a picture has, of any collection; who is added later gets a larger one."""
+        (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM image").fetchone()
+        return int(newest)
+
+    def added(self, connection: Connection, first: int, end: int, *, after: int) -> list[int]:
+        """Which of the slots [first, end) hold pictures with an id larger than `after`."""
+        # With the +, it is read from the index of the slots alone.
+        rows = connection.execute(
+            "SELECT slot FROM image WHERE collection = ? AND slot >= ? AND slot < ? AND +id > ?",
+            (self._collection, first, end, after),
+        )
+        return [slot for (slot,) in rows]
+
     def by_sha256(self, connection: Connection, digests: Sequence[str]) -> dict[str, list[ImageRow]]:
         rows = connection.execute(BY_SHA256, (self._collection, json.dumps(list(digests))))
         found: dict[str, list[ImageRow]] = {}

@@ -267,6 +267,7 @@ class Collection:
                 return before
             since = 0 if before is None else before.generation
             dead = self.catalog.tombstones(connection, after=since, until=state.generation)
+            newest = self.catalog.newest(connection)
         slot_map = state.slot_map(self.folder)
         alive = Bitmap.full(len(rows)) if before is None else before.live().grown(len(rows))
         return View(
@@ -278,6 +279,7 @@ class Collection:
             alive.without(slot_map.rows_of(dead)),
             snapshot,
             slots=state.slots,
+            newest=newest,
             generation=state.generation,
             epoch=state.epoch,
             exact_rows=self._exact_rows,

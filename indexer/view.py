@@ -68,6 +68,7 @@ class View:
         snapshot: Snapshot | None,
         *,
         slots: int,
+        newest: int,
         generation: int,
         epoch: int,
         exact_rows: int = EXACT_ROWS,
@@ -80,6 +81,7 @@ class View:
         self._alive = alive
         self._snapshot = snapshot
         self.slots = slots
+        self.newest = newest  # no picture in it has a larger id, and every picture added later has one
         self.generation = generation
         self.epoch = epoch
         self._exact_rows = exact_rows
@@ -109,12 +111,19 @@ class View:
         return self._alive
 
     def bitmap(self, slots: Slots) -> Bitmap:
-        """The live pictures among `slots`."""
-        return Bitmap.of(self._map.rows_of(slots), len(self.matrix)) & self._alive
+        """The live pictures among `slots`. ConflictError when one was edited since this view was made."""
+        return Bitmap.of(self._rows_here(slots), len(self.matrix)) & self._alive
 
-    def before(self, allow: Bitmap, slots: int) -> Bitmap:
-        """Those of `allow` in slots below `slots`."""
-        return allow if slots >= self.slots else allow.below(self._map.row_count(slots))
+    def before(self, allow: Bitmap, slots: int, newest: int) -> Bitmap:
+        """Those of `allow` that an earlier view saw, which had these `slots` and this `newest` id.
+
+        A picture that was edited since stands behind its slots, as one does that was added; its id tells.
+        """
+        if slots >= self.slots:
+            return allow
+        with self._database.read() as connection:
+            added = self._catalog.added(connection, slots, self.slots, after=newest)
+        return self.without(allow, added)
 
     def without(self, allow: Bitmap, slots: Slots) -> Bitmap:
         return allow.without(self._map.rows_of(slots))
@@ -262,10 +271,13 @@ class View:
 
         ConflictError when a picture was edited since, and stands in a slot that this view does not know.
         """
+        return self.matrix.take(self._rows_here(slots))
+
+    def _rows_here(self, slots: Slots) -> Int64[ndarray, " n"]:
         rows_N = self._map.rows_of(slots)
         if np.any((rows_N < 0) | (rows_N >= len(self.matrix))):
             raise ConflictError("a picture was edited at this moment: ask again")
-        return self.matrix.take(rows_N)
+        return rows_N
 
     def sample(self, most: int) -> Float32[ndarray, "n d"]:
         """At most `most` live vectors, evenly spread over the slots; always the same for one view."""
@@ -286,9 +298,17 @@ class View:
             return self._catalog.by_ids(connection, ids)
 
     def known(self, ids: Sequence[ImageId]) -> list[ImageRow]:
-        """Those of `ids` that exist."""
+        """Those of `ids` that exist, in their order."""
         with self._database.read() as connection:
-            return list(self._catalog.find_by_ids(connection, ids).values())
+            found = self._catalog.find_by_ids(connection, ids)
+        return [found[image_id] for image_id in ids if image_id in found]
+
+    def slots_now(self, ids: Sequence[ImageId]) -> list[int]:
+        """Where those of `ids` stand that exist, in no order."""
+        if not ids:
+            return []
+        with self._database.read() as connection:
+            return self._catalog.slots_of(connection, ids)
 
     def row(self, image_id: ImageId) -> ImageRow:
         return self.rows([image_id])[0]

@@ -1,9 +1,14 @@
 """What a collection answers: search, order by taste, and how an axis spreads. The layer's front door."""
 
+from collections.abc import Callable
+from functools import partial
+
 from indexer.axis_store import AxisStore
 from indexer.collection import Collection
+from indexer.errors import ConflictError
 from indexer.images import Limits
 from indexer.protocols import Encoder
+from indexer.view import View
 from rerank.axes.moments import MomentsCache
 from rerank.axes.terms import Taste
 from rerank.match.cache import MatchCache
@@ -13,6 +18,8 @@ from rerank.rank import Ranker
 from rerank.rephrase.rephraser import Rephraser
 from rerank.search import Searcher
 from rerank.types import Answer, Distribution, RankQuery, SearchQuery
+
+TRIES = 3  # an edit may meet each; who edits hits without a pause is not waited for
 
 
 class Engine:
@@ -37,12 +44,23 @@ class Engine:
 
     def search(self, query: SearchQuery) -> Answer:
         """See `Searcher.search`."""
-        return self._searcher.search(query, self._collection.view())
+        return self._complete(partial(self._searcher.search, query))
 
     def rank(self, query: RankQuery) -> Answer:
         """See `Ranker.rank`."""
-        return self._ranker.rank(query, self._collection.view())
+        return self._complete(partial(self._ranker.rank, query))
 
     def distribution(self, axis: str, *, bars: int = 20) -> Distribution:
         """See `Ranker.distribution`."""
         return self._ranker.distribution(axis, self._collection.view(), bars=bars)
+
+    def _complete(self, ask: Callable[[View], Answer]) -> Answer:
+        """The answer over a view whose hits nobody edited while they were being found, if one comes soon."""
+        for _ in range(TRIES - 1):
+            try:
+                answer = ask(self._collection.view())
+            except ConflictError:  # a picture that the question names was edited
+                continue
+            if answer.complete:
+                return answer
+        return ask(self._collection.view())

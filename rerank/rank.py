@@ -8,7 +8,7 @@ Dimension key   N eligible pictures, K hits, D embedding
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 
 import numpy as np
@@ -23,7 +23,7 @@ from rerank.axes.moments import spread_of
 from rerank.axes.terms import Taste, Term, combined, scales, warnings
 from rerank.clock import Clock
 from rerank.cursor import fingerprint
-from rerank.page import Page, Scored, best
+from rerank.page import Cut, Page, Scored, best
 from rerank.query import QueryEncoder
 from rerank.scope import Scope, named
 from rerank.types import Answer, CandidateMode, Distribution, Hit, Milestone, RankQuery
@@ -66,12 +66,11 @@ class Ranker:
         terms = self._taste.terms(query.axes, None, view, scope.cursor.scales)
         allow, mode = self._candidates(query, query_D, scope)
         clock.lap("filter")
-        page = Page(scope.cursor, query.limit)
-        ascending = query.order == "asc"
-        ordered = self._ordered(view, terms, allow, page.wanted, ascending)
-        found, following = page.cut(ordered, scales(terms), deepest=None, ascending=ascending)
+        page = scope.page(query.limit)
+        cut = self._cut(page, view, terms, allow, query.order == "asc")
         clock.lap("rank")
-        hits = self._hits(view, terms, found)
+        hits = self._hits(view, terms, cut.scored)
+        following = page.following(cut, [hit.image for hit in hits], scales(terms))
         clock.lap("fetch")
         return Answer(
             hits=hits,
@@ -83,6 +82,7 @@ class Ranker:
             model_id=self._queries.model_id,
             timings_ms=clock.laps(),
             warnings=warnings(terms),
+            complete=len(hits) == len(cut.scored.slots_K),
         )
 
     def distribution(self, name: str, view: View, *, bars: int) -> Distribution:
@@ -126,12 +126,25 @@ class Ranker:
             return allow, "exact"
         return view.bitmap(view.search(query_D, query.candidates, allow=allow).slots_K), "top_k"
 
+    def _cut(self, page: Page, view: View, terms: Sequence[Term], allow: Bitmap, ascending: bool) -> Cut:
+        """The page of `allow`."""
+        ask = page.wanted
+        ordered = self._ordered(view, terms, allow, ask, ascending)
+        while page.lacks(ordered, ask, ascending=ascending):
+            ask = page.more(ask)
+            ordered = self._ordered(view, terms, allow, ask, ascending)
+        return page.cut(ordered, deepest=None, ascending=ascending)
+
     def _ordered(
         self, view: View, terms: Sequence[Term], allow: Bitmap, wanted: int, ascending: bool
     ) -> Scored:
         """The first `wanted` of `allow`, or all there are."""
         if wanted > HEAD or not all(term.is_linear for term in terms):
-            return best(self._taste.total(terms, view, allow), wanted, ascending=ascending)
+            total = self._taste.total(terms, view, allow)
+            missing = np.count_nonzero(np.isnan(total.scores_K))
+            if missing and len(total.scores_K) - missing < wanted:
+                total = replace(total, ids_K=view.numbers("id")[view.rows_of(total.slots_K)])
+            return best(total, wanted, ascending=ascending)
         if allow is not view.live():
             return _along(view, terms, allow, wanted, ascending)
         key = (

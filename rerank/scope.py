@@ -7,6 +7,7 @@ from indexer.filters import Filter
 from indexer.view import View
 from rerank.axes.terms import Taste
 from rerank.cursor import Cursor
+from rerank.page import Page
 from rerank.types import Bands, IdPart, Part
 
 
@@ -21,7 +22,7 @@ class Scope:
     def open(cls, view: View, text: str | None, mark: str) -> "Scope":
         """`text` is the cursor that came with a request whose fingerprint is `mark`."""
         if text is None:
-            return cls(view, Cursor(mark, view.slots))
+            return cls(view, Cursor(mark, view.slots, view.newest))
         return cls(view, Cursor.decode(text, fingerprint=mark))
 
     def rewritten(self, text: str | None) -> "Scope":
@@ -36,7 +37,11 @@ class Scope:
     def eligible(self, condition: Filter | None) -> Bitmap:
         """Live pictures that pass the filter and were there when the first page was made."""
         allow = self.view.live() if condition is None else self.view.select(condition)
-        return self.view.before(allow, self.cursor.slots)
+        return self.view.before(allow, self.cursor.slots, self.cursor.newest)
+
+    def page(self, limit: int) -> Page:
+        """The next `limit` hits of an order."""
+        return Page(self.cursor, limit, self.view.slots_now(self.cursor.ties))
 
 
 def named(parts: tuple[Part, ...], view: View) -> list[int]:

@@ -27,7 +27,7 @@ from rerank.match.cache import MatchCache
 from rerank.match.evidence import HITS
 from rerank.match.model import Match
 from rerank.monitor import RecallMonitor, Sample
-from rerank.page import Page, Scored, best
+from rerank.page import Scored, best
 from rerank.query import QueryEncoder, Question, rephrasable, rephrased
 from rerank.rephrase.rephraser import Rephraser
 from rerank.rephrase.types import Rewrite
@@ -64,6 +64,7 @@ class Shown:
     following: Cursor | None
     mode: CandidateMode
     candidates: int
+    complete: bool
     vendi: float | None = None
 
 
@@ -135,6 +136,7 @@ class Searcher:
             match=match,
             vendi=shown.vendi,
             warnings=warnings(terms),
+            complete=shown.complete,
         )
 
     def _fingerprint(self, query: SearchQuery, asked: Question) -> str:
@@ -172,31 +174,36 @@ class Searcher:
 
     def _paged(self, query: SearchQuery, scope: Scope, sums: Sums, find: Callable[[int], Found]) -> Shown:
         """A page of all there is, in the order of the scores."""
-        page = Page(scope.cursor, query.limit)
-        found = _kept(query, scope.view, page.wanted, find)
-        deepest = None if found.mode == "exact" else DEEPEST
-        cut, following = page.cut(found.scored, scales(sums.terms), deepest=deepest)
-        hits = self._explained(scope.view, sums, cut)
-        return Shown(hits, following, found.mode, found.candidates)
+        page = scope.page(query.limit)
+        ask = page.wanted
+        found = _kept(query, scope.view, ask, find)
+        while page.lacks(found.scored, ask):
+            ask = page.more(ask)
+            found = _kept(query, scope.view, ask, find)
+        cut = page.cut(found.scored, deepest=None if found.mode == "exact" else DEEPEST)
+        hits = self._explained(scope.view, sums, cut.scored)
+        following = page.following(cut, [hit.image for hit in hits], scales(sums.terms))
+        complete = len(hits) == len(cut.scored.slots_K)
+        return Shown(hits, following, found.mode, found.candidates, complete)
 
     def _arranged(self, query: SearchQuery, scope: Scope, sums: Sums, find: Callable[[int], Found]) -> Shown:
         """A page of the pool, which the first page puts in order as a whole."""
         view, pool = scope.view, max(query.pool, query.limit)
         sums = self._with_rerank(query, scope, sums)
-        queue = list(scope.cursor.queue)
+        queue, complete = scope.cursor.queue, True
         if query.cursor is None:
             found = _kept(query, view, pool, find)
             slots_N, score_N = self._scored(view, sums, found.scored.slots_K)
             arranged = shortlist(view, slots_N, score_N, query.deduplicate, query.diversify)
-            queue = list(zip(arranged.slots_K.tolist(), arranged.count_K.tolist(), strict=True))
-        page, rest = queue[: query.limit], tuple(queue[query.limit :])
-        there = view.rows_at(np.array([slot for slot, _ in page], np.int64))  # others were deleted meanwhile
-        slots_K = np.array([row.slot for row in there], np.int64)
+            queue = tuple(zip(arranged.ids, arranged.count_K.tolist(), strict=True))
+            complete = arranged.complete
+        count, rest = dict(queue[: query.limit]), queue[query.limit :]
+        slots_K = np.array([row.slot for row in view.known(list(count))], np.int64)  # others were deleted
         hits = self._explained(view, sums, Scored(self._totals(view, sums, slots_K), slots_K))
-        count = dict(page)
-        hits = [replace(hit, duplicates=count[hit.image.slot] - 1) for hit in hits]
+        complete = complete and len(hits) == len(slots_K)
+        hits = [replace(hit, duplicates=count[hit.image.id] - 1) for hit in hits]
         following = replace(scope.cursor, scales=scales(sums.terms), queue=rest) if rest else None
-        return Shown(hits, following, "top_k", pool, self._vendi(query, view, hits))
+        return Shown(hits, following, "top_k", pool, complete, self._vendi(query, view, hits))
 
     def _with_rerank(self, query: SearchQuery, scope: Scope, sums: Sums) -> Sums:
         """With the axis that the pool is sorted by: beside what there is, or in its place."""
@@ -296,17 +303,13 @@ def _kept(query: SearchQuery, view: View, wanted: int, find: Callable[[int], Fou
         found = find(ask)
         kept = found.scored
         if query.min_score is not None:
-            kept = _part(kept, kept.scores_K >= np.float32(query.min_score))
+            kept = kept.part(kept.scores_K >= np.float32(query.min_score))
         ended = len(kept.slots_K) < ask  # by the threshold, or because there are no more
         if query.group_by is not None:
-            kept = _part(kept, _first_of_each(view.keys(query.group_by, kept.slots_K)))
+            kept = kept.part(_first_of_each(view.keys(query.group_by, kept.slots_K)))
         if ended or len(kept.slots_K) >= wanted:
-            return Found(_part(kept, slice(wanted)), found.mode, found.candidates)
+            return Found(kept.part(slice(wanted)), found.mode, found.candidates)
         ask *= 4
-
-
-def _part(scored: Scored, keep_K: ndarray | slice) -> Scored:
-    return Scored(scored.scores_K[keep_K], scored.slots_K[keep_K])
 
 
 def _first_of_each(key_K: Int64[ndarray, " k"]) -> ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
-from indexer.types import ImageRow, JSONValue
+from indexer.types import ImageId, ImageRow, JSONValue
 from indexer.view import View
 from rerank.diversity import (
     Collapsed,
@@ -33,10 +33,11 @@ HASH_CHARS = 16
 
 @dataclass(frozen=True, slots=True)
 class Shortlist:
-    """Slots in their final order; each stands for `count_K` near-duplicates, itself included."""
+    """Pictures in their final order; each stands for `count_K` near-duplicates, itself included."""
 
-    slots_K: Int64[ndarray, " k"]
+    ids: list[ImageId]
     count_K: Int64[ndarray, " k"]
+    complete: bool
 
 
 def shortlist(
@@ -46,8 +47,12 @@ def shortlist(
     deduplicate: Deduplicate | None,
     diversify: Diversify | None,
 ) -> Shortlist:
-    """What becomes of the pictures in `slots_N`, best first; those deleted meanwhile drop out."""
+    """What becomes of the pictures in `slots_N`, best first.
+
+    Those deleted or edited meanwhile drop out, and it is not `complete`.
+    """
     rows = view.rows_at(slots_N)
+    complete = len(rows) == len(slots_N)
     place = {int(slot): n for n, slot in enumerate(slots_N)}
     score_N = score_N[[place[row.slot] for row in rows]]
     slots_N = np.array([row.slot for row in rows], np.int64)
@@ -60,7 +65,8 @@ def shortlist(
     if diversify is not None:
         kernel_KK = kernel(vectors_ND[kept.kept_K], [rows[n] for n in kept.kept_K], diversify.fields)
         order_K = _diverse_order(score_N[kept.kept_K], kernel_KK, diversify)
-    return Shortlist(slots_N[kept.kept_K][order_K], kept.count_K[order_K])
+    ids = [rows[n].id for n in kept.kept_K[order_K]]
+    return Shortlist(ids, kept.count_K[order_K], complete)
 
 
 def vendi_of(

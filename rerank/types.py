@@ -190,3 +190,4 @@ class Answer:
     match: Match | str = "it was not asked"  # whether anything fits the words; or why nobody knows
     vendi: float | None = None  # of the hits on this page, where they were made diverse or deduplicated
     warnings: tuple[str, ...] = ()
+    complete: bool = True  # False where a hit was edited or deleted at this moment, and is left out

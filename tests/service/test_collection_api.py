@@ -108,6 +108,19 @@ def test_a_chosen_picture_that_is_deleted_between_two_pages_is_passed_over(serve
     assert server.post("/rank?axis=aesthetics", json={"ids": ids}).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/search?query=a red card", "/rank?axis=aesthetics"])
+def test_a_picture_that_is_edited_between_two_pages_is_shown_once(server: httpx.Client, path: str) -> None:
+    path, _, text = path.partition("?query=")
+    body: dict[str, Any] = {"query": text} if text else {}
+    everything = [hit["id"] for hit in server.post(path, json={**body, "limit": 100}).json()["hits"]]
+    first = server.post(path, json={**body, "limit": 5}).json()
+    for place in (4, 7, 12):
+        changed = server.patch(f"/images/{everything[place]}", json={"metadata": {"caption": "new"}})
+        assert changed.status_code == 200
+    rest = server.post(path, json={**body, "limit": 100, "cursor": first["cursor"]}).json()
+    assert [hit["id"] for hit in first["hits"] + rest["hits"]] == everything
+
+
 def test_a_threshold_cuts_the_list(server: httpx.Client) -> None:
     everything = search(server, query="a red card", limit=100)["hits"]
     middle = everything[9]["score"]
