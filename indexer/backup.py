@@ -65,9 +65,9 @@ def backup(data_dir: Path, target: Path, *, tell: Callable[[str], None] = lambda
         with ExitStack() as stack:
             with database.read() as connection:
                 collections = names(connection)
-            _check_past(data_dir, database, target)
             for name in collections:
                 stack.enter_context(WriterLock(data_dir / name / "compact.lock", wait_s=WAIT_S).held())
+            _check_past(data_dir, database, target)
             with database.read() as connection:
                 epochs = {name: State.read(connection, name).epoch for name in collections}
             # Before the database, so that no index covers pictures which it does not know.
@@ -141,10 +141,13 @@ def _check_past(data_dir: Path, database: Database, target: Path) -> None:
     if not (target / DATABASE).is_file():
         return
     with closing(Database(target / DATABASE)) as kept, kept.read() as theirs, database.read() as ours:
-        for name in set(names(theirs)) & set(names(ours)):
-            old, new = State.read(theirs, name), State.read(ours, name)
-            is_same = birth(theirs, name) == birth(ours, name) and old.dim == new.dim
-            if not (is_same and _goes_on(old, new, target / name, data_dir / name)):
+        known = names(ours)
+        for name in names(theirs):
+            is_past = name in known and birth(theirs, name) == birth(ours, name)
+            if is_past:
+                old, new = State.read(theirs, name), State.read(ours, name)
+                is_past = _goes_on(old, new, target / name, data_dir / name)
+            if not is_past:
                 raise ConflictError(f"{target} is a backup of other data than {data_dir}: give a new folder")
 
 

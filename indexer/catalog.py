@@ -232,7 +232,7 @@ class Catalog:
 
 
 def _json(metadata: Metadata) -> str:
-    return json.dumps(storable(dict(metadata)), ensure_ascii=False, allow_nan=False)
+    return json.dumps(storable(metadata), ensure_ascii=False, allow_nan=False)
 
 
 def _row(row: tuple[object, ...]) -> ImageRow:

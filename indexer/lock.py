@@ -8,10 +8,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from io import FileIO
 from pathlib import Path
 
-from indexer.errors import BusyError
+from indexer.errors import BusyError, StoreError
 
 WAIT_S = 30.0  # writes take fractions of a second: who waits this long waits for something stuck
 RETRY_S = 0.02
@@ -79,21 +80,36 @@ class WriterLock:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock; BusyError names the process that does not let go."""
+        """Hold the lock.
+
+        Raises:
+            BusyError: Another process does not let go; it is named.
+            StoreError: The file cannot be written.
+        """
         with self._threads:
             if self._depth:
                 yield
                 return
-            with self._path.open("a+") as file:
-                self._acquire(file.fileno())
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {socket.gethostname()}: {' '.join(sys.argv)[:200]}")
-                file.flush()
+            with self._signed():
                 self._depth += 1
                 try:
                     yield
                 finally:
                     self._depth -= 1
+
+    def _signed(self) -> FileIO:
+        """The open file, locked, which names who holds it."""
+        whose = f"process {os.getpid()} on {socket.gethostname()}: {' '.join(sys.argv)[:200]}"
+        try:
+            with ExitStack() as on_error:
+                file = on_error.enter_context(self._path.open("a+b", buffering=0))
+                self._acquire(file.fileno())
+                file.truncate(0)
+                file.write(whose.encode(errors="backslashreplace"))
+                on_error.pop_all()
+                return file
+        except OSError as error:
+            raise StoreError(f"cannot lock {self._path}: {error.strerror}") from error
 
     def _acquire(self, descriptor: int) -> None:
         deadline = time.monotonic() + self._wait_s
@@ -102,7 +118,7 @@ class WriterLock:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:
-                    holder = self._path.read_text() or "another process"
+                    holder = self._path.read_text("utf-8", "replace") or "another process"
                     raise BusyError(f"{self._path.parent} is being written by {holder}") from error
                 time.sleep(RETRY_S)
             else:

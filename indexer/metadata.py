@@ -4,6 +4,8 @@ import math
 
 from indexer.types import JSONValue, Metadata
 
+DEEPEST = 64  # lists and objects in each other: who writes an answer of them has a limit too, pydantic 255
+
 
 def filled(metadata: Metadata, additions: Metadata) -> dict[str, JSONValue]:
     """`metadata` with what it lacks from `additions`, object by object; what is there is never replaced."""
@@ -17,14 +19,26 @@ def filled(metadata: Metadata, additions: Metadata) -> dict[str, JSONValue]:
     return merged
 
 
-def storable(value: JSONValue) -> JSONValue:
-    """As SQLite reads JSON: numbers that are not finite are null, halves of letters question marks."""
+def storable(metadata: Metadata) -> dict[str, JSONValue]:
+    """As SQLite and clients read JSON: null for numbers that are not finite and for what lies deeper than
+    DEEPEST, question marks for halves of letters.
+    """
+    return {_whole(name): _storable(value, DEEPEST) for name, value in metadata.items()}
+
+
+def _storable(value: JSONValue, levels: int) -> JSONValue:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return _whole(value)
+    if isinstance(value, list | dict) and levels == 0:
+        return None
     if isinstance(value, list):
-        return [storable(item) for item in value]
+        return [_storable(item, levels - 1) for item in value]
     if isinstance(value, dict):
-        return {str(storable(name)): storable(item) for name, item in value.items()}
+        return {_whole(name): _storable(item, levels - 1) for name, item in value.items()}
     return value
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

@@ -31,10 +31,10 @@ class OriginalStore:
         path = self.path(sha256)
         if path.exists():
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         # A name of its own: the same picture may arrive twice at once.
         beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             beside.write_bytes(data)
             sync_file(beside)
             beside.replace(path)

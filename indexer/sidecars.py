@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from indexer.metadata import DEEPEST, storable
 from indexer.types import JSONValue
 
 LARGEST = 1 << 20  # bytes of one sidecar: more is no caption
@@ -57,7 +58,12 @@ def read_sidecars(parts: Mapping[str, bytes]) -> tuple[dict[str, JSONValue], lis
         try:
             if len(parts[kind]) > LARGEST:
                 raise ValueError(f"{len(parts[kind])} bytes: expected at most {LARGEST}")
-            metadata |= read(parts[kind])
+            found = read(parts[kind])
+            metadata |= (kept := storable(found))
+            if kept != found:
+                warnings.append(
+                    f"sidecar .{kind}: read without NaN, halves of letters and more than {DEEPEST} levels"
+                )
         except (ValueError, ParseError, DefusedXmlException, RecursionError, OverflowError) as error:
             warnings.append(f"sidecar .{kind} left aside: {str(error)[:200] or type(error).__name__}")
     return metadata, warnings

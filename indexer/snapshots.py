@@ -10,7 +10,9 @@ number.
 """
 
 import logging
+import math
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
@@ -41,6 +43,7 @@ LOG = logging.getLogger("kallos.index")
 # Rows: scanned within 0.3 ms (512 numbers), and worth the writing of a file and a manifest.
 SEGMENT_ROWS = 4096
 MOST_AT_ONCE = 8  # times as many are put into lists in one turn, in which nobody else writes
+RETRY_S = 60.0  # until files that could not be read are tried again: too many were open, perhaps
 CATCH_UPS = 4  # looks of a build at what was added meanwhile
 
 
@@ -86,6 +89,7 @@ class SnapshotStore:
         self._loaded: Loaded | None = None
         self._mark: Mark | None = None  # of the manifest that named it
         self._rejected: Mark | None = None  # a manifest that failed
+        self._again_at = math.inf  # on the monotonic clock: something could not be read
 
     def current(self, rows: Rows, epoch: int) -> Snapshot | None:
         """The index in force, or None. It may cover rows that were published after `rows`."""
@@ -208,15 +212,14 @@ class SnapshotStore:
         except FileNotFoundError:
             return None
         mark = Mark(epoch, stat.st_ino, stat.st_mtime_ns)
-        if mark == self._rejected:
-            return None
-        if mark == self._mark:
-            return self._loaded
+        if mark in (self._rejected, self._mark) and time.monotonic() < self._again_at:
+            return None if mark == self._rejected else self._loaded
+        self._rejected, self._again_at = None, math.inf
         try:
             manifest = self.manifest(epoch)
         except FileNotFoundError:
             return None
-        except CorruptStoreError as error:
+        except (CorruptStoreError, OSError) as error:
             self._reject(mark, error)
             return None
         try:
@@ -251,6 +254,7 @@ class SnapshotStore:
             except (CorruptStoreError, OSError) as error:
                 if self._replaced(manifest, epoch):
                     raise
+                self._look_again(error)
                 end = segments[-1].end if segments else manifest.built
                 LOG.warning("scanning all rows behind %d, the next segment covers them: %s", end, error)
         return Loaded.of(manifest, placed, tuple(segments))
@@ -313,7 +317,7 @@ class SnapshotStore:
     def _replaced(self, manifest: Manifest, epoch: int) -> bool:
         try:
             return self.manifest(epoch) != manifest
-        except (FileNotFoundError, CorruptStoreError):
+        except (OSError, CorruptStoreError):
             return False
 
     def _path(self, epoch: int) -> Path:
@@ -327,7 +331,14 @@ class SnapshotStore:
 
     def _reject(self, mark: "Mark", error: Exception) -> None:
         self._rejected = mark
-        LOG.warning("searching without an index until the next `kallos compact`: %s", error)
+        self._look_again(error)
+        how_long = "until the next `kallos compact`" if self._again_at == math.inf else f"for {RETRY_S:g} s"
+        LOG.warning("searching without an index %s: %s", how_long, error)
+
+    def _look_again(self, error: Exception) -> None:
+        """After a while, unless it is damaged: that does not pass."""
+        if isinstance(error, OSError):
+            self._again_at = time.monotonic() + RETRY_S
 
 
 def _load(path: Path, family: Family, rows: Rows, gpu: Gpu | None) -> Placed:

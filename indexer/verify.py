@@ -41,7 +41,9 @@ class VerifyReport:
 
 
 def verify(data_dir: Path, *, full: bool) -> VerifyReport:
-    """Check a data directory without changing it; with `full`, read every vector as well.
+    """Check a data directory; with `full`, read every vector as well.
+
+    A database that an older version wrote gets this version's schema; nothing else is changed.
 
     Raises:
         NotFoundError: There is no database.

@@ -3,20 +3,35 @@
 import base64
 import binascii
 import math
+import reprlib
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from indexer.errors import InvalidInputError
+from indexer.metadata import DEEPEST, storable
 from indexer.types import ImageRow
 
 LARGEST_PAGE = 1000
 LARGEST_ID = 2**63 - 1
 
+
+def _as_stored(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Nothing that would be stored as null."""
+    for name, value in metadata.items():
+        if storable({name: value}) != {name: value}:
+            raise ValueError(
+                f"got {reprlib.repr(value)} for {name!r}, expected finite numbers, whole letters and at "
+                f"most {DEEPEST} levels"
+            )
+    return metadata
+
+
 Name = Annotated[str, Field(max_length=80)]
 FieldName = Annotated[str, Field(min_length=1, max_length=200)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+MetadataIn = Annotated[dict[str, Any], AfterValidator(_as_stored)]
 AnyImageId = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 Limit = Annotated[int, Field(ge=1, le=LARGEST_PAGE)]
 Prompt = Annotated[str, Field(min_length=1, max_length=1000)]

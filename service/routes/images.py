@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response, status
 from fastapi.concurrency import run_in_threadpool
@@ -17,7 +17,7 @@ from indexer.ingest import ItemReport
 from indexer.types import ImageId, ImageRow
 from service.content import picture
 from service.deps import Queued, ServicesDep
-from service.schemas import AnyImageId, Body, Deleted, ImageBody, ImageList, Limit, Total
+from service.schemas import AnyImageId, Body, Deleted, ImageBody, ImageList, Limit, MetadataIn, Total
 from service.uploads import Upload, add_uploads, forget
 from service.wiring import Services
 
@@ -33,7 +33,7 @@ class ImageIn(Body):
     data: str | None = None
     url: Annotated[str, Field(max_length=8000)] | None = None
     name: Name = ""
-    metadata: Annotated[dict[str, Any], Field(default_factory=dict)]
+    metadata: Annotated[MetadataIn, Field(default_factory=dict)]
 
 
 class ImagesIn(Body):
@@ -94,7 +94,7 @@ class ImagesOut(BaseModel):
 class Patch(Body):
     """A JSON merge patch over the metadata: null removes a key."""
 
-    metadata: dict[str, Any]
+    metadata: MetadataIn
 
 
 @router.post("", dependencies=[Queued], openapi_extra={"requestBody": REQUEST_BODY})

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,62 @@ def test_a_backup_that_was_killed_is_the_one_before_it(tmp_path: Path) -> None:
     backup(data, target)
     assert open_collection(target).view().built == 303
     assert len(list((target / "default").glob("index-*"))) == 1
+
+
+def other_pictures(folder: Path) -> None:
+    open_collection(folder).add([new_image(f"other-{i}") for i in range(25)], unit_vectors(25, DIM, seed=2))
+
+
+def other_collection(folder: Path) -> None:
+    collection = Collection.open(folder, "cats", model_id="test-1", dim=DIM)
+    collection.add([new_image(i) for i in range(25)], unit_vectors(25, DIM))
+
+
+@pytest.mark.parametrize("fill", [other_pictures, other_collection])
+def test_a_backup_of_other_data_is_not_written_over(tmp_path: Path, fill: Callable[[Path], None]) -> None:
+    collection = open_collection(tmp_path / "data")
+    collection.add([new_image(i) for i in range(20)], unit_vectors(20, DIM))
+    backup(tmp_path / "data", tmp_path / "backup")
+    fill(tmp_path / "other")
+    with pytest.raises(ConflictError, match="backup of other data"):
+        backup(tmp_path / "other", tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "restored")
+    assert contents(open_collection(tmp_path / "restored")) == contents(collection)
+
+
+def test_a_backup_is_not_written_over_by_its_own_past_that_went_on_differently(tmp_path: Path) -> None:
+    data, first, second = tmp_path / "data", tmp_path / "first", tmp_path / "second"
+    collection = open_collection(data)
+    collection.add([new_image(i) for i in range(20)], unit_vectors(20, DIM))
+    backup(data, first)
+    collection.add([new_image(f"late-{i}") for i in range(10)], unit_vectors(10, DIM, seed=4))
+    backup(data, second)
+
+    restore(first, tmp_path / "fork")
+    fork = open_collection(tmp_path / "fork")
+    with pytest.raises(ConflictError, match="backup of other data"):  # it has fewer pictures
+        backup(tmp_path / "fork", second)
+    fork.add([new_image(f"fork-{i}") for i in range(10)], unit_vectors(10, DIM, seed=5))
+    with pytest.raises(ConflictError, match="backup of other data"):  # it has as many
+        backup(tmp_path / "fork", second)
+    restore(second, tmp_path / "restored")
+    assert contents(open_collection(tmp_path / "restored")) == contents(collection)
+    backup(tmp_path / "fork", first)  # this is its past
+    assert contents(open_collection(first)) == contents(fork)
+
+
+def test_an_index_as_long_as_the_one_before_it_is_copied(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path / "data")
+    ids = collection.add([new_image(i) for i in range(2000)], unit_vectors(2000, DIM))
+    build(collection, "ivf_sq8")
+    backup(tmp_path / "data", tmp_path / "backup")
+    collection.delete(ids[:1000])
+    build(collection, None, reclaim=True)  # so few need no index
+    collection.add([new_image(f"late-{i}") for i in range(1000)], unit_vectors(1000, DIM, seed=4))
+    build(collection, "ivf_sq8")
+    backup(tmp_path / "data", tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "restored")
+    assert open_collection(tmp_path / "restored").view().built == 2000
 
 
 def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:

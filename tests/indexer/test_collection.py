@@ -1,5 +1,7 @@
 """Search equals NumPy on the stored rows, whatever happened to the collection before."""
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +9,16 @@ import pytest
 from jaxtyping import Float32
 from numpy import ndarray
 
+from indexer import snapshots
 from indexer.ann.index import FAMILIES, Family
 from indexer.collection import Collection
 from indexer.errors import CorruptStoreError, InvalidInputError, ModelMismatchError, NotFoundError
 from indexer.filters import parse_filter
+from indexer.manifest import Manifest
 from indexer.types import ImageId
 from indexer.verify import verify
 from tests.support.build import build
+from tests.support.limits import nothing_opened
 from tests.support.pictures import new_image, unit_vectors
 
 DIM = 24
@@ -266,6 +271,58 @@ def test_a_damaged_manifest_never_stops_a_search(tmp_path: Path, text: str) -> N
     reopened = open_collection(tmp_path)
     assert found(reopened, vectors_ND[8], 1) == [ids[8]]
     assert [problem.code for problem in verify(tmp_path, full=False).problems] == ["index_damaged"]
+
+
+def test_a_manifest_of_an_unknown_family_is_damaged_and_all_is_scanned(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    ids, vectors_ND = fill(collection, 3000)
+    build(collection, "ivf_sq8")
+    path = tmp_path / "default" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"family": "ivf_sq9"}))
+    with pytest.raises(CorruptStoreError, match="family 'ivf_sq9' is not known"):
+        Manifest.read(path)
+    reopened = open_collection(tmp_path)
+    assert (reopened.view().family, reopened.view().built) == (None, 0)
+    stored = dict(zip(ids, vectors_ND, strict=True))
+    assert found(reopened, vectors_ND[8], 20) == oracle(stored, vectors_ND[8], 20)
+
+
+def test_an_index_that_could_not_be_read_is_tried_again_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = open_collection(tmp_path)
+    fill(collection, 3000)
+    build(collection, "ivf_sq8")
+    rows = collection.view().matrix
+    for wait_s, is_tried in ((60.0, False), (0.0, True)):
+        monkeypatch.setattr(snapshots, "RETRY_S", wait_s)
+        store = snapshots.SnapshotStore(collection.folder)
+        with nothing_opened():
+            assert store.current(rows, epoch=0) is None
+        assert (store.current(rows, epoch=0) is not None) == is_tried
+
+
+@pytest.mark.parametrize("looked_at", ["vectors-1.f16", "slots-1.i64"])
+def test_a_reader_whose_files_vanish_finds_the_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looked_at: str
+) -> None:
+    writer = open_collection(tmp_path)
+    ids, vectors_ND = fill(writer, 50)
+    writer.delete(ids[:1])
+    build(writer, None, reclaim=True)
+    writer.delete(ids[1:2])
+    reader, stat = open_collection(tmp_path), os.stat
+
+    def too_late(path: str | Path, **options: bool) -> os.stat_result:
+        """Space is given back just before the reader looks at its file."""
+        if str(path).endswith(looked_at):
+            monkeypatch.undo()
+            build(writer, None, reclaim=True)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", too_late)
+    assert reader.view().epoch == 2
+    assert found(reader, vectors_ND[7], 1) == [ids[7]]
 
 
 def test_missing_vectors_are_named_not_guessed(tmp_path: Path) -> None:

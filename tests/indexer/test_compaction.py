@@ -118,6 +118,22 @@ def test_a_stopped_build_goes_on_and_ends_as_if_it_had_not_been_stopped(
     assert (tmp_path / "cut.faiss").read_bytes() == (tmp_path / "whole.faiss").read_bytes()
 
 
+def test_what_a_stopped_reclaim_left_is_not_taken_for_other_pictures(tmp_path: Path) -> None:
+    indexes: list[str] = []
+    for stops in (False, True):
+        collection = open_collection(tmp_path / str(stops))
+        first, second, *_ = fill(collection, 4000)
+        collection.delete([second])
+        if stops:
+            with pytest.raises(BuildStopped):
+                compact(collection, AIMS, family="ivf_sq8", reclaim=True, watch=stopping_at("centroids"))
+        collection.delete([first])
+        fill(collection, 1, seed=9)  # as many as before, and each lies one row further on
+        rebuild(collection, "ivf_sq8", reclaim=True)
+        indexes.append(collection.snapshots.manifest(collection.view().epoch).sha256)
+    assert indexes[0] == indexes[1]
+
+
 def test_two_compactions_at_once_are_refused(tmp_path: Path) -> None:
     collection = open_collection(tmp_path)
     fill(collection, 10)

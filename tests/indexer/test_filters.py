@@ -1,6 +1,7 @@
 """A compiled filter means what the language says: columns against an evaluation in Python."""
 
 import operator
+import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.collection import Collection
+from indexer.collection import DATABASE, Collection
 from indexer.errors import InvalidFilterError
 from indexer.filters import parse_filter
-from indexer.types import ImageRow
+from indexer.types import ImageRow, JSONValue
 from tests.support.pictures import new_image, unit_vectors
 
 TAGS = ["sea", "boat", "red", "1"]
@@ -191,6 +192,46 @@ def test_a_date_alone_means_its_whole_day(tmp_path: Path, bounds: dict[str, Any]
 def test_a_wrong_filter_is_explained(document: object, message: str) -> None:
     with pytest.raises(InvalidFilterError, match=message):
         parse_filter(document)
+
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+def count_of(collection: Collection, condition: dict[str, Any]) -> int:
+    return collection.view().select(parse_filter(condition)).count
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        (NAN, None),
+        (-INFINITE, None),
+        ([0.5, NAN], [0.5, None]),
+        ({"deep": {"er": [INFINITE]}}, {"deep": {"er": [None]}}),
+        ("half a letter: \ud83d", "half a letter: ?"),
+    ],
+)
+def test_what_json_cannot_hold_is_stored_as_null_and_every_filter_works(
+    tmp_path: Path, given: JSONValue, stored: JSONValue
+) -> None:
+    collection = Collection.open(tmp_path, model_id="m", dim=4)
+    ids = collection.add([new_image(0, score=given), new_image(1, score=2, note="x")], unit_vectors(2, 4))
+    assert collection.view().row(ids[0]).metadata == {"score": stored}
+    assert count_of(collection, {"exists": "note"}) == 1
+    assert count_of(collection, {"range": {"score": {"gt": 1}}}) == 1
+    row = collection.patch(ids[1], {"score": given})
+    assert row.metadata.get("score") == stored
+    assert count_of(collection, {"exists": "note"}) == 1
+
+
+def test_a_row_with_nan_that_an_older_version_stored_takes_only_its_own_fields(tmp_path: Path) -> None:
+    collection = Collection.open(tmp_path, model_id="m", dim=4)
+    old, _ = collection.add([new_image(0, score=1), new_image(1, score=2, note="x")], unit_vectors(2, 4))
+    with sqlite3.connect(tmp_path / DATABASE) as connection:
+        connection.execute("""UPDATE image SET metadata = '{"score": NaN}' WHERE id = ?""", (old,))
+    connection.close()
+    assert count_of(collection, {"exists": "note"}) == 1
+    assert count_of(collection, {"range": {"score": {"gt": 0}}}) == 1
 
 
 def test_nesting_and_size_have_limits() -> None:

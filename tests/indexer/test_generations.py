@@ -14,11 +14,12 @@ from PIL import Image
 
 from indexer.backup import backup, restore
 from indexer.collection import Collection
-from indexer.errors import NotFoundError
+from indexer.errors import NotFoundError, StoreError
 from indexer.generations import Generation, GenerationStore
 from indexer.originals import OriginalStore, upload_uri
 from indexer.provenance import PREVIEW_SIDE, SOURCE_TYPE, XMP_KEY, Origin, to_preview, to_signed_png
 from indexer.verify import verify
+from tests.support.limits import nothing_written
 from tests.support.pictures import new_image, unit_vectors
 
 PROMPT = 'a <b>"fox"</b> & \x07 🦊'
@@ -141,3 +142,12 @@ def test_a_signed_picture_says_where_it_is_from() -> None:
 def test_a_preview_is_small() -> None:
     with Image.open(io.BytesIO(to_preview(np.zeros((300, 600, 3), np.uint8)))) as image:
         assert (image.format, image.size) == ("JPEG", (PREVIEW_SIDE, PREVIEW_SIDE // 2))
+
+
+def test_a_file_that_cannot_be_written_is_a_clear_error_and_leaves_nothing(tmp_path: Path) -> None:
+    originals, digest = OriginalStore(tmp_path), hashlib.sha256(b"1").hexdigest()
+    with nothing_written(), pytest.raises(StoreError, match=rf"cannot write .*/{digest}: File too large"):
+        originals.put(digest, b"1")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    originals.put(digest, b"1")
+    assert originals.get(digest) == b"1"

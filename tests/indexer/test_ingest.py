@@ -8,9 +8,12 @@ from pathlib import Path
 from threading import Barrier, BrokenBarrierError
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from indexer.collection import Collection
+from indexer.filters import parse_filter
 from indexer.images import Limits
 from indexer.ingest import Ingest, IngestReport, ItemReport, Progress
 from indexer.sources import Source, SourceFailure, SourceItem, open_source
@@ -344,3 +347,23 @@ def test_captions_and_dates_are_stored(library: Library) -> None:
         "caption": "a kite",
         "stars": 4,
     }
+
+
+def test_a_number_that_a_list_does_not_have_is_stored_as_null(library: Library) -> None:
+    for seed in (1, 2):
+        library.put(f"{seed}.png", seed)
+    columns = {
+        "path": ["1.png", "2.png"],
+        "score": [0.5, float("nan")],
+        "sizes": [[1.0], [float("inf"), 3.0]],
+    }
+    pyarrow.parquet.write_table(pa.table(columns), library.folder / "list.parquet")
+    library.job.run(open_source(library.folder / "list.parquet", limits=LIMITS))
+    view = library.collection.view()
+    stored = {Path(row.uri).name: row.metadata for row in view.scroll(limit=2)}
+    assert {name: (known["score"], known["sizes"]) for name, known in stored.items()} == {
+        "1.png": (0.5, [1.0]),
+        "2.png": (None, [None, 3.0]),
+    }
+    assert view.select(parse_filter({"range": {"score": {"gt": 0}}})).count == 1
+    assert view.select(parse_filter({"match": {"sizes": 3}})).count == 1

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from indexer.errors import BusyError
+from indexer.errors import BusyError, StoreError
 from indexer.lock import Turns, WriterLock
+from tests.support.limits import nothing_written
 
 
 def test_a_thread_may_take_it_again() -> None:
@@ -64,4 +65,18 @@ def test_who_waits_in_vain_is_told_by_whom(tmp_path: Path) -> None:
     with first.held(), pytest.raises(BusyError, match="is being written by process"), second.held():
         pass
     with second.held():
+        pass
+
+
+def test_a_lock_that_cannot_be_written_says_why_and_is_free_afterwards(tmp_path: Path) -> None:
+    lock = WriterLock(tmp_path / "lock")
+    with (
+        nothing_written(),
+        pytest.raises(StoreError, match=r"cannot lock .*/lock: File too large"),
+        lock.held(),
+    ):
+        pass
+    with lock.held():
+        pass
+    with pytest.raises(StoreError, match="No such file"), WriterLock(tmp_path / "none" / "lock").held():
         pass

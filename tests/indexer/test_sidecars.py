@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from indexer.metadata import DEEPEST
 from indexer.sidecars import LARGEST, READERS, read_sidecars
 
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -73,3 +74,11 @@ def test_any_bytes_are_metadata_or_a_warning(files: dict[str, bytes]) -> None:
     metadata, warnings = read_sidecars(files)
     json.dumps(metadata)
     assert all(isinstance(warning, str) for warning in warnings)
+
+
+@pytest.mark.parametrize("value", ["NaN", "1e999", '"\\ud83d"', "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1)])
+def test_what_cannot_be_stored_costs_a_warning_only(value: str) -> None:
+    metadata, warnings = read_sidecars({"json": f'{{"stars": 3, "odd": {value}}}'.encode()})
+    assert metadata["stars"] == 3
+    assert metadata == json.loads(json.dumps(metadata, allow_nan=False))
+    assert len(warnings) == 1

@@ -14,9 +14,12 @@ import httpx
 import pytest
 from PIL import Image
 
+from indexer.metadata import DEEPEST
 from tests.support.files import encoded, noise
-from tests.support.server import kallos_server
+from tests.support.server import COLOURS, kallos_server
 from tests.support.web import web_server
+
+JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture
@@ -100,6 +103,29 @@ def test_bad_uploads_are_explained(server: httpx.Client, body: dict[str, Any]) -
     response = server.post("/images", json=body)
     assert response.status_code == 422
     assert response.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["NaN", "-Infinity", "1e999", '{"deep": [NaN]}', "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1)],
+    ids=["NaN", "-Infinity", "1e999", "nested", "deep"],
+)
+def test_metadata_that_cannot_be_stored_is_refused(client: httpx.Client, value: str) -> None:
+    metadata = f'{{"caption": "odd", "stars": {value}}}'
+    data = base64.b64encode(encoded(noise(79))).decode()
+    before = client.get("/images/1").json()
+    for response in (
+        client.patch("/images/1", content=f'{{"metadata": {metadata}}}', headers=JSON),
+        client.post(
+            "/images", content=f'{{"images": [{{"data": "{data}", "metadata": {metadata}}}]}}', headers=JSON
+        ),
+    ):
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+        assert "metadata: " in response.json()["detail"]
+        assert "for 'stars', expected finite numbers" in response.json()["detail"]
+    assert client.get("/images/1").json() == before
+    captioned = {"filter": '{"exists": "caption"}'}
+    assert client.get("/images/count", params=captioned).json() == {"count": len(COLOURS)}
 
 
 def test_a_body_past_the_limit_is_refused(tmp_path: Path) -> None:
