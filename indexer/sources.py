@@ -9,6 +9,7 @@ A source names what it cannot offer (`SourceFailure`) and goes on.
 """
 
 import csv
+import errno
 import os
 import stat
 import tarfile
@@ -159,7 +160,8 @@ class FolderSource:
             is_gone = isinstance(error, FileNotFoundError) and not is_picture and not path.is_symlink()
             if not is_gone:
                 self._unlisted.append(str(path))  # a drive that is not mounted has lost nothing
-                reason = "dangling_link" if isinstance(error, FileNotFoundError) else "unreadable"
+                leads_nowhere = error.errno in (errno.ENOENT, errno.ELOOP)
+                reason = "dangling_link" if leads_nowhere else "unreadable"
                 yield SourceFailure(str(path), reason, str(error))
             return
         if stat.S_ISDIR(status.st_mode):

@@ -262,22 +262,22 @@ def test_a_name_that_is_not_utf_8_fails_alone(library: Library) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sidecar", "title", "warnings"),
+    ("sidecar", "title"),
     [
-        (r'{"title": "half a letter: \ud83d"}', "half a letter: ?", 0),
-        (r'{"title": NaN}', None, 0),
-        ('{"title": "x", "photoTakenTime": {"timestamp": "99999999999999999999"}}', None, 1),
+        (r'{"title": "half a letter: \ud83d"}', "half a letter: ?"),
+        (r'{"title": NaN}', None),
+        ('{"title": "x", "photoTakenTime": {"timestamp": "99999999999999999999"}}', None),
     ],
 )
 def test_a_sidecar_that_cannot_be_stored_costs_no_picture(
-    library: Library, sidecar: str, title: str | None, warnings: int
+    library: Library, sidecar: str, title: str | None
 ) -> None:
     library.put("a.png", 1)
     library.put("b.png", 2)
     (library.folder / "a.json").write_text(sidecar)
     report = library.index()
     assert counts(report) == (2, 0, 0, 0, 0)
-    assert len(report.warnings) == warnings
+    assert len(report.warnings) == 1
     row = library.collection.view().row(library.ids()["a.png"])
     assert row.metadata.get("title") == title
 
