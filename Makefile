@@ -33,7 +33,7 @@ check: $(VENV)/.dev  ## the gates that need no test run
 	$(BIN)/lint-imports
 
 test: check  ## everything that CI runs
-	$(BIN)/pytest --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered
 
 bench: $(VENV)/.run  ## how well captions find their pictures, and pictures per second
 	$(BIN)/kallos bench all
