@@ -253,7 +253,7 @@ def growth(
     out: Out = RESULTS,
     as_json: Json = False,
 ) -> None:
-    """Speed, recall, build time and memory at every size. 10,000,000 takes 30 GB of disk and hours."""
+    """Speed, recall, build time and memory at every size. 10,000,000 takes 16 GB of disk and two hours."""
     rows = measure_growth(work, counts or [10_000, 100_000, 1_000_000], DIM, queries, cores)
     document = circumstances(data=f"generated, {DIM} numbers", queries=queries, cores=cores)
     table = Table("pictures", "recall", "p50 ms", "QPS", "build CPU s", "MB", box=None)
