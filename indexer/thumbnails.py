@@ -6,7 +6,10 @@ They are a cache: losing one costs a decode, so nothing here is fsynced.
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+from indexer.errors import StoreError
 
 
 class ThumbnailStore:
@@ -25,18 +28,31 @@ class ThumbnailStore:
             return None
 
     def put(self, sha256: str, make: Callable[[], bytes]) -> None:
-        """Store what `make` returns; does not call it when the thumbnail is there."""
+        """Store what `make` returns; does not call it when the thumbnail is there.
+
+        Raises:
+            StoreError: It cannot be written, as on a full disk. Nothing is left of it.
+        """
         path = self.path(sha256)
         if path.exists():
             return
         beside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
         data = make()
         try:
-            beside.write_bytes(data)
-        except FileNotFoundError:  # the first of its folder
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(data)
-        beside.replace(path)
+            _write(beside, data)
+            beside.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                beside.unlink()
+            raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
     def drop(self, sha256: str) -> None:
         self.path(sha256).unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except FileNotFoundError:  # the first of its folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)

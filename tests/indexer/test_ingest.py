@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from indexer.collection import Collection
+from indexer.errors import StoreError
 from indexer.filters import parse_filter
 from indexer.images import Limits
 from indexer.ingest import Ingest, IngestReport, ItemReport, Progress
@@ -21,6 +22,7 @@ from indexer.thumbnails import ThumbnailStore
 from indexer.types import ImageId
 from tests.support.encoder import DIM, ColourEncoder
 from tests.support.files import encoded, noise, write_shard
+from tests.support.limits import nothing_written
 
 LIMITS = Limits(max_bytes=1 << 22, max_pixels=1 << 24)
 
@@ -280,6 +282,14 @@ def test_a_sidecar_that_cannot_be_stored_costs_no_picture(
     assert len(report.warnings) == 1
     row = library.collection.view().row(library.ids()["a.png"])
     assert row.metadata.get("title") == title
+
+
+def test_a_full_disk_ends_the_run_and_blames_no_picture(library: Library) -> None:
+    library.put("a.png", 1)
+    with nothing_written(), pytest.raises(StoreError, match=r"cannot write .*: File too large"):
+        library.index()
+    assert list((library.folder.parent / "data" / "thumbnails").rglob("*.part")) == []
+    assert counts(library.index()) == (1, 0, 0, 0, 0)
 
 
 def index_list(library: Library, fetch: Callable[[str], bytes]) -> IngestReport:
