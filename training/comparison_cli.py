@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from indexer.deployed import DeployedStore
+from indexer.blobs.deployed import DeployedStore
 from indexer.errors import InvalidInputError
 from rerank.generate.deployed import base_folder, load_in_service
 from rerank.generate.registry import load_generator

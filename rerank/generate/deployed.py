@@ -6,7 +6,7 @@ DATA_DIR/generators/ ─► id in force ─► name of its base + folder ─► 
 from collections.abc import Callable
 from pathlib import Path
 
-from indexer.deployed import DeployedStore
+from indexer.blobs.deployed import DeployedStore
 from indexer.errors import ConflictError, CorruptStoreError
 from rerank.generate.builtin import FOLDER
 from rerank.generate.folder import read_folder

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from indexer.errors import CorruptStoreError, InvalidInputError, UnavailableError
-from indexer.images import free_memory
+from indexer.imaging.decode import free_memory
 from rerank.generate.latent_colours import LatentColours
 from rerank.generate.options import Adapter, Dtype, GeneratorOptions, Offload
 from rerank.generate.pipeline_folder import PipelineFolder

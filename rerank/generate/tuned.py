@@ -15,8 +15,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from indexer.disk.files import sha256_of_file
 from indexer.errors import CorruptStoreError, InvalidInputError, NotFoundError
-from indexer.files import sha256_of_file
 from rerank.generate.folder import GRAPH, WEIGHTS
 from rerank.generate.merge import merge_adapter, replace_weights
 from rerank.generate.pipeline_folder import INDEX

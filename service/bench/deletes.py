@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.collection import Collection
-from indexer.compaction import Aims, compact
+from indexer.collection.collection import Collection
+from indexer.collection.compaction import Aims, compact
 from indexer.types import ImageId
 from service.bench.filter import truth_among
 from service.bench.generated import open_generated

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
 
-from indexer.collection import Collection
-from indexer.filters import parse_filter
+from indexer.collection.collection import Collection
+from indexer.filters.language import parse_filter
 from service.bench.vectors import POLES, VectorSource
 
 K = 10

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float16, Float32
 from numpy import ndarray
 
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
 from indexer.types import JSONValue, NewImage
 from service.bench.vectors import VectorSource
 

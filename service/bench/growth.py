@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from indexer.files import size_of
+from indexer.disk.files import size_of
 from service.bench.apart import call_apart
 from service.bench.contenders.libraries import Kallos
 from service.bench.generated import fill

@@ -11,13 +11,13 @@ from typing import TypeVar
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from indexer.collection import Collection
+from indexer.blobs.thumbnails import ThumbnailStore
+from indexer.collection.collection import Collection
 from indexer.encoders.registry import load_encoder
 from indexer.errors import KallosError
-from indexer.images import EXTENSIONS, Limits, decode
-from indexer.ingest import BATCH, Ingest
-from indexer.sources import SourceItem, open_source
-from indexer.thumbnails import ThumbnailStore
+from indexer.imaging.decode import EXTENSIONS, Limits, decode
+from indexer.ingest.ingest import BATCH, Ingest
+from indexer.sources.sources import SourceItem, open_source
 from service.bench.processes import confined
 
 T = TypeVar("T")

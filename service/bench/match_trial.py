@@ -18,9 +18,9 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 from numpy.random import Generator
 
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
+from indexer.collection.view import View
 from indexer.types import NewImage
-from indexer.view import View
 from rerank.axes.moments import Moments
 from rerank.match.evidence import HITS, Bank, evidence
 from rerank.match.fit import (

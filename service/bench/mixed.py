@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.collection import Collection
-from indexer.compaction import Aims, compact
+from indexer.collection.collection import Collection
+from indexer.collection.compaction import Aims, compact
 from indexer.types import NewImage
 from service.bench.generated import open_generated
 from service.bench.vectors import VectorSource

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.collection import DATABASE, Collection
-from indexer.database import Database
+from indexer.collection.collection import DATABASE, Collection
+from indexer.disk.files import remove_tree
 from indexer.errors import InvalidInputError, NotFoundError
-from indexer.files import remove_tree
-from indexer.state import State
+from indexer.tables.collections import State
+from indexer.tables.database import Database
 from service.bench.generated import BLOCK, numbered_image, open_generated
 from service.bench.vectors import VectorSource
 

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float16, Float32, Int64
 from numpy import ndarray
 
-from indexer.axis_store import Axis, AxisStore
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
 from indexer.encoders.builtin import BuiltinEncoder
-from indexer.filters import parse_filter
-from indexer.images import Limits
+from indexer.filters.language import parse_filter
+from indexer.imaging.decode import Limits
+from indexer.tables.axes import Axis, AxisStore
 from rerank.axes.moments import MomentsCache
 from rerank.axes.terms import Taste
 from rerank.query import QueryEncoder

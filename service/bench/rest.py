@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
 from service.bench.load import Client, Load, drive, post
 from service.bench.stages import stages_us
 from service.bench.vectors import VectorSource

@@ -12,10 +12,10 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from indexer.errors import KallosError
-from indexer.images import Limits, decode
+from indexer.imaging.decode import Limits, decode
 from indexer.protocols import Encoder
-from indexer.sidecars import read_sidecars
-from indexer.sources import SourceItem, open_source
+from indexer.sources.sidecars import read_sidecars
+from indexer.sources.sources import SourceItem, open_source
 from rerank.retrieval import Recall, recall
 
 CHUNK = 64

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from indexer.encoders.registry import load_encoder
-from indexer.images import Limits
+from indexer.imaging.decode import Limits
 from rerank.retrieval import Recall
 from service.bench.diversity import DIM, POOL, measure_diversity
 from service.bench.ingest import link_all_but_svg, throughput

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from indexer.compaction import Aims, compact, is_due
+from indexer.collection.compaction import Aims, compact, is_due
 from indexer.encoders.registry import load_encoder
 from indexer.errors import InvalidInputError
 from service.bench.contenders import CONTENDERS

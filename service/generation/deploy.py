@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.deployed import DeployedStore
+from indexer.blobs.deployed import DeployedStore
 from indexer.errors import ConflictError, CorruptStoreError, InvalidInputError
 from indexer.types import JSONValue
 from rerank.generate.deployed import Load, base_folder, load_in_service

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from indexer.contact_sheet import contact_sheet
-from indexer.enlarge import enlarge, to_png
+from indexer.imaging.contact_sheet import contact_sheet
+from indexer.imaging.enlarge import enlarge, to_png
 from rerank.generate.builtin import BuiltinGenerator
 from rerank.generate.latents import to_bytes
 from training.generator.config import GeneratorConfig

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Protocol, Self
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from indexer.disk.files import remove_tree, size_of
 from indexer.errors import UnavailableError
-from indexer.files import remove_tree, size_of
 from service.bench.processes import Clock
 
 LINKS = 16  # of every graph

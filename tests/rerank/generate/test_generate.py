@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.enlarge import enlarge, to_png
 from indexer.errors import CorruptStoreError, InvalidInputError, UnavailableError
-from indexer.images import Limits, decode
+from indexer.imaging.decode import Limits, decode
+from indexer.imaging.enlarge import enlarge, to_png
 from rerank.generate.builtin import FOLDER, BuiltinGenerator
 from rerank.generate.flow import euler, noise, preconditioning, times
 from rerank.generate.folder import load_pipeline, read_folder
