@@ -25,11 +25,11 @@ from indexer.tables.recall_log import RecallLog
 from rerank.axes.defaults import ensure_default_axes
 from rerank.axes.moments import MomentsCache
 from rerank.engine import Engine
-from rerank.generate.deployed import Load
-from rerank.generate.options import GeneratorOptions, parse_adapters
+from rerank.generate.diffusers.options import GeneratorOptions, parse_adapters
 from rerank.generate.registry import load_generator
 from rerank.generate.request import Generator
 from rerank.generate.safety import Blocklist, Classifier
+from rerank.generate.tuned.deployed import Load
 from rerank.match.cache import MatchCache
 from rerank.monitor import RecallMonitor
 from rerank.rephrase.cache import AnswerCache

@@ -5,7 +5,7 @@ DATA_DIR/generators/current.json   those that were put in service, the last one 
 
 A folder is filled beside, synced and renamed before current.json names it, and current.json is replaced by
 rename: whenever the process is killed, the one before or the new one serves. Nothing here knows what is in a
-folder: that is `rerank.generate.tuned`.
+folder: that is `rerank.generate.tuned.run`.
 """
 
 import json

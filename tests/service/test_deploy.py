@@ -15,7 +15,7 @@ from indexer.blobs.deployed import DeployedStore
 from indexer.collection.backup import backup, restore
 from indexer.collection.verify import verify
 from indexer.disk.faults import GENERATOR_POINTS
-from rerank.generate.builtin import FOLDER
+from rerank.generate.builtin.generator import FOLDER
 from rerank.generate.request import GenerationRequest, Generator, Pixels, Progress
 from service.cli.main import main
 from service.settings import Settings

@@ -11,15 +11,15 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from indexer.errors import UnavailableError, UnsafePictureError
-from rerank.generate.gate import Gate
-from rerank.generate.options import Adapter, GeneratorOptions, check_adapters
-from rerank.generate.pipeline_folder import PipelineFolder, identity_of
-from rerank.generate.plan import Plan, plan_of
+from rerank.generate.diffusers.folder import PipelineFolder, identity_of
+from rerank.generate.diffusers.gate import Gate
+from rerank.generate.diffusers.options import Adapter, GeneratorOptions, check_adapters
+from rerank.generate.diffusers.plan import Plan, plan_of
 from rerank.generate.request import Generated, GenerationRequest, Means, Progress
 
 if TYPE_CHECKING:
-    from rerank.generate.diffusers_drawing import Drawn
-    from rerank.generate.diffusers_loading import Opened
+    from rerank.generate.diffusers.drawing import Drawn
+    from rerank.generate.diffusers.loading import Opened
 
 NEEDED = ("torch", "diffusers", "transformers", "accelerate", "peft")
 
@@ -76,7 +76,7 @@ class DiffusersGenerator:
 
         Raises InvalidInputError, CorruptStoreError: one is not usable; then the present ones stay.
         """
-        from rerank.generate.diffusers_loading import use_adapters
+        from rerank.generate.diffusers.loading import use_adapters
 
         check_adapters(adapters)
         opened = self._open()
@@ -98,8 +98,8 @@ class DiffusersGenerator:
         self, opened: "Opened", plan: Plan, on_step: Callable[[Progress], None], note: str = ""
     ) -> Generated | None:
         """None: memory ran out."""
-        from rerank.generate.diffusers_drawing import draw
-        from rerank.generate.diffusers_loading import is_out_of_memory
+        from rerank.generate.diffusers.drawing import draw
+        from rerank.generate.diffusers.loading import is_out_of_memory
 
         try:
             drawn = draw(opened, self._folder.family, plan, on_step)
@@ -112,7 +112,7 @@ class DiffusersGenerator:
     def _attempt_thriftily(
         self, opened: "Opened", plan: Plan, on_step: Callable[[Progress], None]
     ) -> Generated | None:
-        from rerank.generate.diffusers_drawing import thrifty
+        from rerank.generate.diffusers.drawing import thrifty
 
         with thrifty(opened) as lean:
             offload = "" if lean.offload == opened.offload else f", with {lean.offload} offload"
@@ -137,7 +137,7 @@ class DiffusersGenerator:
         return Generated(drawn.pixels, self.model_id, plan.seed, plan.steps, plan.guidance, means)
 
     def _too_large(self, opened: "Opened", plan: Plan) -> UnavailableError:
-        from rerank.generate.diffusers_loading import memory_of
+        from rerank.generate.diffusers.loading import memory_of
 
         advice = "a smaller picture"
         if opened.device.type == "cuda" and opened.offload != "sequential":
@@ -164,7 +164,7 @@ def _named(weights: Path) -> str:
 def _open_pipeline(folder: PipelineFolder, options: GeneratorOptions) -> "Opened":
     """Raises UnavailableError: what is installed does not load; and what `open_pipeline` raises."""
     try:
-        from rerank.generate.diffusers_loading import open_pipeline
+        from rerank.generate.diffusers.loading import open_pipeline
     except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision was built for another torch
         raise UnavailableError(
             f"diffusers does not load ({error}); pip install 'kallos[generate]', with torch and torchvision "

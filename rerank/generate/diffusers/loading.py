@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from indexer.errors import CorruptStoreError, InvalidInputError, UnavailableError
 from indexer.imaging.decode import free_memory
-from rerank.generate.latent_colours import LatentColours
-from rerank.generate.options import Adapter, Dtype, GeneratorOptions, Offload
-from rerank.generate.pipeline_folder import PipelineFolder
+from rerank.generate.diffusers.folder import PipelineFolder
+from rerank.generate.diffusers.latent_colours import LatentColours
+from rerank.generate.diffusers.options import Adapter, Dtype, GeneratorOptions, Offload
 
 SUFFIX = "Scheduler"
 

@@ -3,8 +3,8 @@
     prompt ─► MiniLM ─► tokens ─► U-Net ─► x̂_0 ──┐
     seed ──► noise ─────────────► x_t ◄── Euler ─┴─► latents ─► codec ─► pixels
 
-The weights are those of the diffusers folder beside it; `rerank.generate.pipeline` runs the same folder on
-torch and makes the same pictures. What it can draw and how well: builtin_data/README.md. Recipe:
+The weights are those of the diffusers folder beside it; `rerank.generate.builtin.torch_pipeline` runs the
+same folder on torch and makes the same pictures. What it can draw and how well: weights/README.md. Recipe:
 `training.generator`.
 
 Dimension key   B pictures, K H W latents, S side in pixels
@@ -23,13 +23,13 @@ from indexer.encoders.builtin import FOLDER as SENTENCE_FOLDER
 from indexer.encoders.builtin import SentenceModel
 from indexer.encoders.onnx import Session
 from indexer.errors import InvalidInputError
-from rerank.generate.conditioning import Conditioning, condition
-from rerank.generate.flow import euler, noise, preconditioning, times
-from rerank.generate.folder import GeneratorFolder, read_folder
-from rerank.generate.latents import to_bytes
+from rerank.generate.builtin.conditioning import Conditioning, condition
+from rerank.generate.builtin.flow import euler, noise, preconditioning, times
+from rerank.generate.builtin.folder import GeneratorFolder, read_folder
+from rerank.generate.builtin.latents import to_bytes
 from rerank.generate.request import Generated, GenerationRequest, Means, Pixels, Progress
 
-FOLDER = Path(__file__).with_name("builtin_data")
+FOLDER = Path(__file__).with_name("weights")
 LICENCE = "Apache-2.0"
 TIME_SCALE = 1000.0  # diffusers' time embedding expects times of this size
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from indexer.errors import InvalidInputError
-from rerank.generate.options import GeneratorOptions
-from rerank.generate.pipeline_folder import PipelineFolder
+from rerank.generate.diffusers.folder import PipelineFolder
+from rerank.generate.diffusers.options import GeneratorOptions
 from rerank.generate.request import GenerationRequest
 
 

@@ -1,13 +1,14 @@
 """The builtin generator on torch: a diffusers pipeline, to train on and to compare with.
 
-    pipeline = rerank.generate.folder.load_pipeline(FOLDER)
+    pipeline = rerank.generate.builtin.folder.load_pipeline(FOLDER)
 
-Answering a search does not need it: `rerank.generate.builtin` runs the same folder without torch.
+Answering a search does not need it: `rerank.generate.builtin.generator` runs the same folder without torch.
 
 Dimension key   B pictures, K H W latents, L tokens, E width of the sentence model
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,10 +24,12 @@ from torch import Tensor
 
 from indexer.encoders.builtin import FOLDER as SENTENCE_FOLDER
 from indexer.encoders.builtin import SentenceModel
-from rerank.generate.builtin import TIME_SCALE
-from rerank.generate.conditioning import condition
-from rerank.generate.flow import preconditioning, times
-from rerank.generate.latents import PatchCodec, to_bytes
+from rerank.generate.builtin.conditioning import condition
+from rerank.generate.builtin.flow import preconditioning, times
+from rerank.generate.builtin.generator import TIME_SCALE
+from rerank.generate.builtin.latents import PatchCodec, to_bytes
+
+NUMBERS = ("name", "sigma_data", "tokens", "default_steps", "default_guidance")
 
 
 class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is untyped
@@ -80,6 +83,19 @@ class BuiltinPipeline(DiffusionPipeline):  # type: ignore[misc]
             default_guidance=default_guidance,
         )
         self._sentences = SentenceModel(SENTENCE_FOLDER, None)
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> "BuiltinPipeline":
+        """A saved pipeline. Its parts are those named here, not the modules that the folder names: it may be
+        older than today's layout of the code, and nothing in it is imported.
+        """
+        index = cls.load_config(folder)
+        return cls(
+            unet=UNet2DConditionModel.from_pretrained(folder / "unet"),
+            vae=PatchAutoencoder.from_pretrained(folder / "vae"),
+            scheduler=FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler"),
+            **{name: index[name] for name in NUMBERS},
+        )
 
     def encode_prompts(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """(token states, their means), on the network's device."""

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from indexer.errors import UnavailableError
-from rerank.generate.diffusers_loading import SUFFIX, Opened, place, scheduler_of
-from rerank.generate.families import Family
-from rerank.generate.latent_colours import unpacked
-from rerank.generate.plan import Plan
+from rerank.generate.diffusers.families import Family
+from rerank.generate.diffusers.latent_colours import unpacked
+from rerank.generate.diffusers.loading import SUFFIX, Opened, place, scheduler_of
+from rerank.generate.diffusers.plan import Plan
 from rerank.generate.request import Pixels, Progress
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from indexer.disk.files import sha256_of_file
 from indexer.errors import CorruptStoreError, InvalidInputError, NotFoundError
-from rerank.generate.folder import GRAPH, WEIGHTS
-from rerank.generate.merge import merge_adapter, replace_weights
-from rerank.generate.pipeline_folder import INDEX
+from rerank.generate.builtin.folder import GRAPH, WEIGHTS
+from rerank.generate.diffusers.folder import INDEX
+from rerank.generate.tuned.merge import merge_adapter, replace_weights
 
 CARD = "card.json"
 FORMAT = 1  # of the card

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from indexer.blobs.deployed import DeployedStore
 from indexer.errors import ConflictError, CorruptStoreError
-from rerank.generate.builtin import FOLDER
-from rerank.generate.folder import read_folder
+from rerank.generate.builtin.folder import read_folder
+from rerank.generate.builtin.generator import FOLDER
 from rerank.generate.registry import BUILTIN
 from rerank.generate.request import Generator
-from rerank.generate.tuned import NETWORK, TunedRun
+from rerank.generate.tuned.run import NETWORK, TunedRun
 
 Load = Callable[[str, Path | None], Generator]
 """(name of the base, folder with trained weights) → generator; weights are read with the first picture."""

@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from indexer.errors import CorruptStoreError, UnavailableError
-from rerank.generate.latents import PatchCodec
+from rerank.generate.builtin.latents import PatchCodec
 
 if TYPE_CHECKING:
-    from rerank.generate.pipeline import BuiltinPipeline
+    from rerank.generate.builtin.torch_pipeline import BuiltinPipeline
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 GRAPH = "model.onnx"
@@ -75,10 +75,10 @@ def load_pipeline(folder: Path) -> "BuiltinPipeline":
     Raises UnavailableError: torch or diffusers is not installed, or does not load.
     """
     try:
-        from rerank.generate.pipeline import BuiltinPipeline
+        from rerank.generate.builtin.torch_pipeline import BuiltinPipeline
     except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision was built for another torch
         raise UnavailableError(
             f"diffusers does not load ({error}); pip install 'kallos[generate]', with torch and torchvision "
             "from the same package index"
         ) from error
-    return BuiltinPipeline.from_pretrained(folder)
+    return BuiltinPipeline.of_folder(folder)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.errors import CorruptStoreError, InvalidInputError, NotFoundError
-from rerank.generate.families import FAMILIES, Family, family_of
+from rerank.generate.diffusers.families import FAMILIES, Family, family_of
 
 INDEX = "model_index.json"
 CARD = "README.md"
