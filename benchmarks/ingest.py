@@ -11,6 +11,7 @@ from typing import TypeVar
 from jaxtyping import UInt8
 from numpy import ndarray
 
+from benchmarks.processes import confined
 from indexer.blobs.thumbnails import ThumbnailStore
 from indexer.collection.collection import Collection
 from indexer.encoders.registry import load_encoder
@@ -18,7 +19,6 @@ from indexer.errors import KallosError
 from indexer.imaging.decode import EXTENSIONS, Limits, decode
 from indexer.ingest.ingest import BATCH, Ingest
 from indexer.sources.sources import SourceItem, open_source
-from service.bench.processes import confined
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from service.bench.load import Client, get
+from benchmarks.load import Client, get
 from service.search_schemas import SearchAnswer, SearchRequest
 
 FAST_END = 0.05  # of all times: what other programs take on the same cores is not a cost of the request

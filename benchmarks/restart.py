@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.generated import open_generated
+from benchmarks.search import truth
+from benchmarks.vectors import VectorSource
 from indexer.errors import StoreError
-from service.bench.generated import open_generated
-from service.bench.search import truth
-from service.bench.vectors import VectorSource
 
 K = 10
 QUERIES = 20
 RECALL = 0.95
-CODE = "import sys; from service.bench.restart import answer; answer(*sys.argv[1:])"
+CODE = "import sys; from benchmarks.restart import answer; answer(*sys.argv[1:])"
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class RankResult:
 
 
 def measure_rank(collection: Collection) -> RankResult:
-    """Over a collection of `service.bench.generated.fill`. The answer is compared with NumPy's first."""
+    """Over a collection of `benchmarks.generated.fill`. The answer is compared with NumPy's first."""
     store = AxisStore(collection.database, collection.name)
     queries = QueryEncoder(BuiltinEncoder(threads=1), Limits.from_memory())  # nobody asks it for words here
     ranker = Ranker(queries, Taste(store, collection.model_id, MomentsCache()))

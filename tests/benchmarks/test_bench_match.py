@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 
-from service.bench.levels import RememberedTexts, levelled
-from service.bench.match import best_balanced_accuracy
-from service.bench.match_trial import ALIKE, PRESENT, REMOVED, Material, run_trial
+from benchmarks.levels import RememberedTexts, levelled
+from benchmarks.match import best_balanced_accuracy
+from benchmarks.match_trial import ALIKE, PRESENT, REMOVED, Material, run_trial
 from tests.support.concepts import ConceptEncoder, caption, picture_vectors
 from tests.support.pictures import unit_vectors
 

@@ -16,11 +16,11 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from benchmarks.generated import open_generated
+from benchmarks.vectors import VectorSource
 from indexer.collection.collection import Collection
 from indexer.collection.compaction import Aims, compact
 from indexer.types import NewImage
-from service.bench.generated import open_generated
-from service.bench.vectors import VectorSource
 
 K = 10
 BATCH = 64  # pictures a write, as ingest does it

@@ -15,14 +15,14 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from benchmarks.apart import call_apart
+from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders.contender import Built, Contender, Effort, build, built, home_of
+from benchmarks.generated import rows_of
+from benchmarks.own import queries_for
+from benchmarks.processes import cpu_s_of, resident_mb
 from indexer.ann.calibrate import true_best
 from indexer.ann.rows import Rows
-from service.bench.apart import call_apart
-from service.bench.contenders import CONTENDERS
-from service.bench.contenders.contender import Built, Contender, Effort, build, built, home_of
-from service.bench.generated import rows_of
-from service.bench.own import queries_for
-from service.bench.processes import cpu_s_of, resident_mb
 
 K = 10
 BUCKETS = (0.90, 0.95, 0.98, 0.99)

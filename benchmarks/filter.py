@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
 
+from benchmarks.vectors import POLES, VectorSource
 from indexer.collection.collection import Collection
 from indexer.filters.language import parse_filter
-from service.bench.vectors import POLES, VectorSource
 
 K = 10
 SHARES = (0.0001, 0.001, 0.01, 0.1, 0.5)

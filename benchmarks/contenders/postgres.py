@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from service.bench.contenders.contender import BUILD_QUEUE, LINKS, Effort
-from service.bench.generated import blocks, rows_of
-from service.bench.processes import cpu_s_of
+from benchmarks.contenders.contender import BUILD_QUEUE, LINKS, Effort
+from benchmarks.generated import blocks, rows_of
+from benchmarks.processes import cpu_s_of
 
 BUILD_MEMORY = "4GB"  # a graph that does not fit is built many times slower
 BUFFERS = "2GB"

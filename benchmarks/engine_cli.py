@@ -10,23 +10,23 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders.contender import check_installed, missing_of
+from benchmarks.deletes import measure_deletes
+from benchmarks.filter import measure_filters
+from benchmarks.generated import fill, open_generated
+from benchmarks.growth import measure_growth
+from benchmarks.mixed import measure_mixed
+from benchmarks.own import copy_of_own, shape_of
+from benchmarks.plots import draw_all
+from benchmarks.rank import measure_rank
+from benchmarks.record import circumstances, write
+from benchmarks.rest import measure_rest
+from benchmarks.restart import measure_restart
+from benchmarks.search import BUCKETS, Result, build_apart, measure_apart, merged
 from indexer.collection.compaction import Aims, compact, is_due
 from indexer.encoders.registry import load_encoder
 from indexer.errors import InvalidInputError
-from service.bench.contenders import CONTENDERS
-from service.bench.contenders.contender import check_installed, missing_of
-from service.bench.deletes import measure_deletes
-from service.bench.filter import measure_filters
-from service.bench.generated import fill, open_generated
-from service.bench.growth import measure_growth
-from service.bench.mixed import measure_mixed
-from service.bench.own import copy_of_own, shape_of
-from service.bench.plots import draw_all
-from service.bench.rank import measure_rank
-from service.bench.record import circumstances, write
-from service.bench.rest import measure_rest
-from service.bench.restart import measure_restart
-from service.bench.search import BUCKETS, Result, build_apart, measure_apart, merged
 from service.cli.options import Json
 from service.cli.output import ERR, OUT, print_json
 

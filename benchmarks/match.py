@@ -1,6 +1,6 @@
 """Does a model know when nothing matches? Against a flat threshold on the first score, on the same searches.
 
-Every rule learns from the same captions (`service.bench.match_trial`) and is asked the same queries:
+Every rule learns from the same captions (`benchmarks.match_trial`) and is asked the same queries:
 
     flat         the score of the first hit, made a probability by Platt's logistic regression
     z, h, lead   the same with another number of `rerank.match.evidence`
@@ -19,11 +19,11 @@ from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 from numpy.random import Generator
 
+from benchmarks.match_trial import PRESENT, REMOVED, Material, Trial, run_trial
 from rerank.match.evidence import FEATURES
 from rerank.match.fit import RIDGE, EncodeTexts, Examples
 from rerank.match.logistic import Logistic
 from rerank.match.reliability import auroc, bins, brier, calibration_error
-from service.bench.match_trial import PRESENT, REMOVED, Material, Trial, run_trial
 
 RESAMPLES = 200
 LEVEL = 0.95  # of the intervals

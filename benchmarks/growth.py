@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.apart import call_apart
+from benchmarks.contenders.libraries import Kallos
+from benchmarks.generated import fill
+from benchmarks.processes import resident_mb
+from benchmarks.search import build_apart, run_at, truth
+from benchmarks.vectors import VectorSource
 from indexer.disk.files import size_of
-from service.bench.apart import call_apart
-from service.bench.contenders.libraries import Kallos
-from service.bench.generated import fill
-from service.bench.processes import resident_mb
-from service.bench.search import build_apart, run_at, truth
-from service.bench.vectors import VectorSource
 
 RECALL = 0.95
 

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float16, Float32, Int64
 from numpy import ndarray
 
+from benchmarks.contenders.contender import BUILD_QUEUE, GRAPH_EFFORTS, LINKS, Effort
+from benchmarks.generated import blocks, open_generated, rows_of
 from indexer.collection.collection import Collection
 from indexer.collection.compaction import Aims, compact
-from service.bench.contenders.contender import BUILD_QUEUE, GRAPH_EFFORTS, LINKS, Effort
-from service.bench.generated import blocks, open_generated, rows_of
 
 
 class InProcess:

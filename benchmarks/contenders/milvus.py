@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from benchmarks.contenders.contender import BUILD_QUEUE, GRAPH_EFFORTS, LINKS, Effort
+from benchmarks.generated import blocks, rows_of
+from benchmarks.processes import cpu_s_of
 from indexer.errors import UnavailableError
-from service.bench.contenders.contender import BUILD_QUEUE, GRAPH_EFFORTS, LINKS, Effort
-from service.bench.generated import blocks, rows_of
-from service.bench.processes import cpu_s_of
 
 NAME = "picture"
 READY_S = 300.0

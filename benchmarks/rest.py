@@ -19,10 +19,10 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from benchmarks.load import Client, Load, drive, post
+from benchmarks.stages import stages_us
+from benchmarks.vectors import VectorSource
 from indexer.collection.collection import Collection
-from service.bench.load import Client, Load, drive, post
-from service.bench.stages import stages_us
-from service.bench.vectors import VectorSource
 
 K = 10
 WARM_UP = 50

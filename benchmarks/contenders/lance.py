@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from service.bench.contenders.contender import Effort
-from service.bench.contenders.libraries import InProcess
-from service.bench.generated import blocks, rows_of
+from benchmarks.contenders.contender import Effort
+from benchmarks.contenders.libraries import InProcess
+from benchmarks.generated import blocks, rows_of
 
 TABLE = "picture"
 

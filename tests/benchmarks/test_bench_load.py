@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from service.bench.load import Client, drive, get, post
+from benchmarks.load import Client, drive, get, post
 
 ANSWER = b"x" * 200_000  # comes in several pieces
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders.contender import Built, check_installed, missing_of
+from benchmarks.filter import measure_filters, truth_among
+from benchmarks.generated import fill, rows_of
+from benchmarks.plots import draw_all
+from benchmarks.processes import resident_mb
+from benchmarks.search import Result, Run, build_apart, measure_apart, truth
+from benchmarks.vectors import POLES, VectorSource
 from indexer.errors import UnavailableError
-from service.bench.contenders import CONTENDERS
-from service.bench.contenders.contender import Built, check_installed, missing_of
-from service.bench.filter import measure_filters, truth_among
-from service.bench.generated import fill, rows_of
-from service.bench.plots import draw_all
-from service.bench.processes import resident_mb
-from service.bench.search import Result, Run, build_apart, measure_apart, truth
-from service.bench.vectors import POLES, VectorSource
 from service.cli.main import main
 
 ROWS, DIM = 2_000, 32

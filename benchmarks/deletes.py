@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.filter import truth_among
+from benchmarks.generated import open_generated
+from benchmarks.vectors import VectorSource
 from indexer.collection.collection import Collection
 from indexer.collection.compaction import Aims, compact
 from indexer.types import ImageId
-from service.bench.filter import truth_among
-from service.bench.generated import open_generated
-from service.bench.vectors import VectorSource
 
 K = 10
 BATCH = 10_000

@@ -35,7 +35,7 @@ def call_apart(function: str, *arguments: object, cores: int, alone: bool = Fals
 
 
 def main() -> None:
-    from service.bench.processes import confined
+    from benchmarks.processes import confined
 
     module, _, name = sys.argv[1].partition(":")
     with confined(int(sys.argv[2])):

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Protocol, Self
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from benchmarks.processes import Clock
 from indexer.disk.files import remove_tree, size_of
 from indexer.errors import UnavailableError
-from service.bench.processes import Clock
 
 LINKS = 16  # of every graph
 BUILD_QUEUE = 100

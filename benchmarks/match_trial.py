@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 from numpy.random import Generator
 
+from benchmarks.match_queries import ABSENT, ABSTRACT, keyboard_noise, negated
 from indexer.collection.collection import Collection
 from indexer.collection.view import View
 from indexer.types import NewImage
@@ -37,7 +38,6 @@ from rerank.match.fit import (
 )
 from rerank.match.model import MatchModel
 from rerank.match.phrases import PHRASES
-from service.bench.match_queries import ABSENT, ABSTRACT, keyboard_noise, negated
 
 TEACHING = 0.6  # of the pictures
 ALIKE = (

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float16, Float32
 from numpy import ndarray
 
+from benchmarks.vectors import VectorSource
 from indexer.collection.collection import Collection
 from indexer.types import JSONValue, NewImage
-from service.bench.vectors import VectorSource
 
 BLOCK = 50_000
 

@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from benchmarks.generated import BLOCK, numbered_image, open_generated
+from benchmarks.vectors import VectorSource
 from indexer.collection.collection import DATABASE, Collection
 from indexer.disk.files import remove_tree
 from indexer.errors import InvalidInputError, NotFoundError
 from indexer.tables.collections import State
 from indexer.tables.database import Database
-from service.bench.generated import BLOCK, numbered_image, open_generated
-from service.bench.vectors import VectorSource
 
 QUERIES = "queries.npy"
 FEWEST = 1000  # pictures that are left: there is nothing to measure over fewer

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from service.bench.contenders.contender import Contender
-from service.bench.contenders.lance import LanceDb
-from service.bench.contenders.libraries import BruteForce, Hnswlib, Kallos, RawFaiss, Usearch
-from service.bench.contenders.milvus import Milvus
-from service.bench.contenders.postgres import Pgvector
+from benchmarks.contenders.contender import Contender
+from benchmarks.contenders.lance import LanceDb
+from benchmarks.contenders.libraries import BruteForce, Hnswlib, Kallos, RawFaiss, Usearch
+from benchmarks.contenders.milvus import Milvus
+from benchmarks.contenders.postgres import Pgvector
 
 # In this order: raw FAISS reads the file that Kallos built.
 CONTENDERS: Mapping[str, type[Contender]] = {

@@ -8,19 +8,19 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from benchmarks import engine_cli as engine
+from benchmarks.diversity import DIM, POOL, measure_diversity
+from benchmarks.engine_cli import RESULTS, Out
+from benchmarks.ingest import link_all_but_svg, throughput
+from benchmarks.levels import RememberedTexts, levelled, levelled_texts
+from benchmarks.match import TRIALS, measure
+from benchmarks.match_plot import plot_reliability
+from benchmarks.match_trial import Material, cost
+from benchmarks.record import circumstances, write
+from benchmarks.retrieval import encode_captioned, recall_of
 from indexer.encoders.registry import load_encoder
 from indexer.imaging.decode import Limits
 from rerank.retrieval import Recall
-from service.bench.diversity import DIM, POOL, measure_diversity
-from service.bench.ingest import link_all_but_svg, throughput
-from service.bench.levels import RememberedTexts, levelled, levelled_texts
-from service.bench.match import TRIALS, measure
-from service.bench.match_plot import plot_reliability
-from service.bench.match_trial import Material, cost
-from service.bench.record import circumstances, write
-from service.bench.retrieval import encode_captioned, recall_of
-from service.cli import bench_engine as engine
-from service.cli.bench_engine import RESULTS, Out
 from service.cli.options import Json
 from service.cli.output import ERR, OUT, print_json
 from service.samples import find_samples
