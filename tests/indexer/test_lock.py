@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from indexer.disk.lock import Turns, WriterLock
 from indexer.errors import BusyError, StoreError
-from indexer.lock import Turns, WriterLock
 from tests.support.limits import nothing_written
 
 
