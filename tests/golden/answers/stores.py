@@ -16,8 +16,8 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from indexer.ann.index import Family
-from indexer.collection import Collection
-from indexer.compaction import Aims, compact
+from indexer.collection.collection import Collection
+from indexer.collection.compaction import Aims, compact
 from indexer.encoders.registry import load_encoder
 from indexer.types import ImageId, JSONValue, NewImage
 from tests.golden.answers.model import write_model
