@@ -8,7 +8,7 @@ import pytest
 
 from indexer.ann.bitmap import Bitmap
 from indexer.ann.build import BuildStopped, Watch, build
-from indexer.ann.index import FAMILIES, Calibration, Family, Point
+from indexer.ann.index import Calibration, Family, Point
 from indexer.ann.plan import plan
 from indexer.ann.rows import Rows
 from indexer.collection.collection import Collection
@@ -196,34 +196,6 @@ def test_a_calibration_gives_the_fastest_point_that_reaches_the_recall() -> None
     far = known.cheapest(0.95, 250)
     assert far is not None
     assert (far.effort, far.want) == (20, 1000)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("near", [True, False])
-def test_filters_near_and_far_from_the_query_keep_their_recall(
-    tmp_path: Path, family: Family, near: bool
-) -> None:
-    """The filter holds the half of the collection that is nearest to the queries, or the farthest half."""
-    collection = open_collection(tmp_path)
-    vectors_ND = unit_vectors(6000, DIM)
-    anchor_D = unit_vectors(1, DIM, seed=41)[0]
-    query_QD = anchor_D + 0.1 * unit_vectors(40, DIM, seed=42)
-    query_QD /= np.linalg.norm(query_QD, axis=1, keepdims=True)
-    scores_N = vectors_ND @ anchor_D
-    inside_N = (scores_N > np.median(scores_N)) == near
-    images = [new_image(i, inside=bool(inside)) for i, inside in enumerate(inside_N)]
-    collection.add(images, vectors_ND)
-    rebuild(collection, family)
-    view = collection.view()
-    allow = view.select(parse_filter({"match": {"inside": True}}))
-    hits = 0
-    for query_D in query_QD:
-        found = view.search(query_D, 10, allow=allow, recall=0.95)
-        truth = view.search(query_D, 10, allow=allow, recall=1.0)
-        assert truth.mode == "exact"
-        assert inside_N[found.slots_K].all()
-        hits += len(np.intersect1d(found.slots_K, truth.slots_K))
-    assert hits / 400 >= 0.95
 
 
 def test_slots_and_rows_are_each_others_inverse() -> None:

@@ -23,25 +23,12 @@ from indexer.collection.collection import Collection
 from indexer.errors import UnavailableError
 from indexer.filters.language import parse_filter
 from tests.support.build import build
+from tests.support.device import Device, gpu_over
 from tests.support.pictures import new_image, unit_vectors
 
 DIM = 32
 COUNT = 3000
 K = 10
-
-
-class Device:
-    """Memory of this machine in the place of a GPU's. `room` False: it has none left."""
-
-    def __init__(self, room: bool = True) -> None:
-        self.room = room
-        self.clones: list[str] = []
-
-    def clone(self, index: Any) -> Any:  # noqa: ANN401
-        if not self.room:
-            raise RuntimeError("Error: 'err == cudaSuccess' failed: out of memory\nmore")
-        self.clones.append(type(index).__name__)
-        return index if isinstance(index, faiss.IndexScalarQuantizer) else faiss.clone_index(index)
 
 
 class FailingIndex:
@@ -53,10 +40,6 @@ class FailingIndex:
 
 class Handle:
     """An index on a device, which nobody searches."""
-
-
-def gpu_over(device: Device) -> Gpu:
-    return Gpu("gpu:0", device.clone)
 
 
 def open_collection(folder: Path, gpu: Gpu | None) -> Collection:
@@ -119,19 +102,6 @@ def test_a_filter_keeps_its_recall_whether_the_device_or_the_cpu_serves_it(
     allow = view.select(parse_filter(condition))
     assert allow.count == round(share * COUNT)
     assert recall(collection, vectors_ND[::300], allow) >= 0.95
-
-
-def test_a_filter_whose_matches_are_far_from_the_query_is_not_left_to_the_device(tmp_path: Path) -> None:
-    collection = open_collection(tmp_path, gpu_over(Device()))
-    vectors_ND = unit_vectors(COUNT, DIM)
-    anchor_D = unit_vectors(1, DIM, seed=41)[0]
-    scores_N = vectors_ND @ anchor_D
-    far_N = scores_N < np.quantile(scores_N, 0.6)
-    collection.add([new_image(i, far=bool(far)) for i, far in enumerate(far_N)], vectors_ND)
-    build(collection, "ivf_sq8")
-    allow = collection.view().select(parse_filter({"match": {"far": True}}))
-    query_QD = anchor_D + 0.1 * unit_vectors(20, DIM, seed=42)
-    assert recall(collection, query_QD, allow, modes=("top_k", "exact")) >= 0.95
 
 
 @pytest.mark.parametrize("family", ["flat", "ivf_sq8"])

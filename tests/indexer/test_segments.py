@@ -2,18 +2,13 @@
 
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 from jaxtyping import Float32
 from numpy import ndarray
 
 from indexer.ann.build import Watch
-from indexer.ann.build import build as build_index
 from indexer.ann.index import Family
-from indexer.ann.ivf import Ivf
-from indexer.ann.rows import Rows
-from indexer.ann.segment import Segment
 from indexer.collection.backup import backup, restore
 from indexer.collection.collection import Collection
 from indexer.collection.compaction import compact
@@ -91,29 +86,6 @@ def test_equal_neighbours_become_one_so_there_are_few_files(tmp_path: Path) -> N
     assert sorted(path.name for path in (tmp_path / "default").glob("segment-*")) == sorted(
         segments(collection)
     )
-
-
-@pytest.mark.parametrize("family", INVERTED)
-def test_a_segment_is_the_same_whether_made_at_once_or_of_neighbours_and_read_back(
-    tmp_path: Path, family: Family
-) -> None:
-    rows = Rows(unit_vectors(900, DIM).astype(np.float16))
-    base = build_index(Rows(rows.rows_ND[:500]), family, tmp_path, Watch())
-    assert isinstance(base, Ivf)
-    index = base.index
-    pieces = [Segment.over(rows, first, first + 100, index) for first in (500, 600)]
-    Segment.over(rows, 700, 900, index, pieces).save(tmp_path / "merged")
-    merged = Segment.load(tmp_path / "merged", 500, index)
-    whole = Segment.over(rows, 500, 900, index)
-    assert (merged.first, merged.end) == (whole.first, whole.end) == (500, 900)
-    probing = faiss.SearchParametersIVF(nprobe=5)
-    distance_QL, list_QL = index.quantizer.search(unit_vectors(10, DIM, 3), 5)
-    for query_D, lists_L, distance_L in zip(unit_vectors(10, DIM, 3), list_QL, distance_QL, strict=True):
-        score_K, row_K = whole.best(query_D, 400, lists_L, distance_L, probing)
-        assert set(row_K) == set(500 + np.flatnonzero(np.isin(whole.list_of_row_N, lists_L)))
-        again_K, again_row_K = merged.best(query_D, 400, lists_L, distance_L, probing)
-        np.testing.assert_array_equal(np.sort(again_row_K), np.sort(row_K))
-        np.testing.assert_array_equal(np.sort(again_K), np.sort(score_K))
 
 
 def test_another_process_and_a_reader_at_work_both_see_what_they_should(tmp_path: Path) -> None:
