@@ -129,6 +129,16 @@ class UnavailableError(KallosError):
     code = "unavailable"
 
 
+class UnsupportedError(KallosError):
+    """What the store of this collection cannot do. `capability` names it."""
+
+    code = "not_supported"
+
+    def __init__(self, capability: str, message: str) -> None:
+        super().__init__(message)
+        self.capability = capability
+
+
 class TookTooLongError(UnavailableError):
     """What was asked for was not ready in the time that a request may wait."""
 

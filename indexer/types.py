@@ -13,9 +13,6 @@ from numpy import ndarray
 ImageId = NewType("ImageId", int)
 """Stable for the life of a picture, never used again after its deletion. Starts at 1."""
 
-Slot = NewType("Slot", int)
-"""A row of `vectors.f16`. An updated picture keeps its id and moves to a new slot."""
-
 JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSONValue"]
 Metadata = Mapping[str, JSONValue]
 
@@ -61,7 +58,6 @@ class ImageRow:
     """A stored picture. `added_at` is in seconds since 1970."""
 
     id: ImageId
-    slot: Slot
     uri: str
     sha256: str
     size: int
@@ -72,3 +68,13 @@ class ImageRow:
     taken_at: float | None
     added_at: float
     metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What tells whether a file has changed since it was indexed."""
+
+    id: ImageId
+    size: int
+    mtime_ns: int
+    sha256: str

@@ -5,12 +5,14 @@
 
 A crash between append and transaction leaves rows that nothing refers to; the next write goes over them. So
 an acknowledged picture is never lost, and a lost picture was never acknowledged. What a slot says never
-changes: an edited picture keeps its id and moves to a new slot, so a reader never sees half an edit.
+changes: an edit stores a new version of the picture, under its id, in a new slot. The version that it
+replaces is kept until space is reclaimed, so that a snapshot stays what it was.
 """
 
 import logging
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,25 +26,35 @@ from numpy import ndarray
 from indexer.ann.bitmap import Bitmap
 from indexer.ann.gpu import Gpu
 from indexer.ann.rows import Rows
+from indexer.collection.attribute_values import AttributeValues, FirstPlaces
+from indexer.collection.candidates import EXACT_ROWS
 from indexer.collection.index_store import SEGMENT_ROWS, SnapshotStore
-from indexer.collection.view import EXACT_ROWS, View
+from indexer.collection.known_rows import KnownRows
+from indexer.collection.snapshot import LocalSnapshot, Parts
 from indexer.disk.faults import reached
 from indexer.disk.lock import WriterLock
 from indexer.disk.vectors import VectorFile, to_rows
-from indexer.errors import CorruptStoreError, InvalidInputError, ModelMismatchError, StoreError
+from indexer.errors import (
+    CorruptStoreError,
+    InvalidCursorError,
+    InvalidInputError,
+    ModelMismatchError,
+    StoreError,
+)
 from indexer.filters.columns import Fields, Read
-from indexer.filters.language import Filter
+from indexer.protocols import Version
 from indexer.tables import collections as states
 from indexer.tables.collections import State
 from indexer.tables.database import Database
-from indexer.tables.images import Catalog, Known
+from indexer.tables.images import Catalog, Stored
 from indexer.tables.metadata import filled
 from indexer.times import seconds_since_1970
-from indexer.types import ImageId, ImageRow, Metadata, NewImage
+from indexer.types import ImageId, ImageRow, Known, Metadata, NewImage
 
 LOG = logging.getLogger("kallos.index")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 DATABASE = "kallos.sqlite"
+MOST_EARLIER = 8  # versions that lists are being read of
 RETRIES = (
     5  # a reader meets another process that reclaims space or extends the index: each sees a newer state
 )
@@ -70,11 +82,12 @@ class Collection:
         self.snapshots = SnapshotStore(self.folder, gpu, segment_rows)
         self.catalog = Catalog(name)
         self.writer = WriterLock(data_dir / "writer.lock")
-        self._fields = Fields(_reader(database, self.catalog))
-        self._exact_rows = exact_rows
+        fields = Fields(_reader(database, self.catalog))
+        self._parts = Parts(fields, AttributeValues(), FirstPlaces(), exact_rows)
         self._scans = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "scan")
         self._lock = Lock()
-        self._view: View | None = None
+        self._snapshot: LocalSnapshot | None = None
+        self._earlier: OrderedDict[tuple[Version, Version], LocalSnapshot] = OrderedDict()
         self._mapped: _Mapped | None = None
 
     @classmethod
@@ -150,13 +163,13 @@ class Collection:
         """Record (id, uri, size, mtime_ns) of files that were moved or rewritten with the same bytes."""
         with self.writer.held():
             with self.database.read() as connection:
-                rows = self.catalog.by_ids(connection, [image_id for image_id, _, _, _ in changes])
+                have = self.catalog.by_ids(connection, [image_id for image_id, _, _, _ in changes])
             moved = [
-                replace(row, uri=uri, size=size, mtime_ns=mtime_ns)
-                for row, (_, uri, size, mtime_ns) in zip(rows, changes, strict=True)
-                if row.uri != uri
+                Stored(one.slot, replace(one.row, uri=uri, size=size, mtime_ns=mtime_ns))
+                for one, (_, uri, size, mtime_ns) in zip(have, changes, strict=True)
+                if one.row.uri != uri
             ]
-            stamped = [change for row, change in zip(rows, changes, strict=True) if row.uri == change[1]]
+            stamped = [change for one, change in zip(have, changes, strict=True) if one.row.uri == change[1]]
             self._rewrite(moved)
             with self.database.write() as connection:
                 for image_id, _, size, mtime_ns in stamped:
@@ -166,14 +179,15 @@ class Collection:
         """Merge `changes` into the metadata; None removes a key. `taken_at` takes an ISO 8601 date."""
         with self.writer.held():
             with self.database.read() as connection:
-                (row,) = self.catalog.by_ids(connection, [image_id])
+                (have,) = self.catalog.by_ids(connection, [image_id])
+            row = have.row
             taken_at = _seconds(changes["taken_at"]) if "taken_at" in changes else row.taken_at
             merged = {**row.metadata, **{k: v for k, v in changes.items() if k != "taken_at"}}
             metadata = {key: value for key, value in merged.items() if value is not None}
-            self._rewrite([replace(row, taken_at=taken_at, metadata=metadata)])
+            self._rewrite([Stored(have.slot, replace(row, taken_at=taken_at, metadata=metadata))])
             with self.database.read() as connection:
-                (row,) = self.catalog.by_ids(connection, [image_id])
-        return row
+                (now,) = self.catalog.by_ids(connection, [image_id])
+        return now.row
 
     def fill(self, additions: Mapping[ImageId, Metadata]) -> int:
         """Add to the metadata what is missing there, in one transaction; how many pictures it changed.
@@ -182,11 +196,11 @@ class Collection:
         """
         with self.writer.held():
             with self.database.read() as connection:
-                rows = self.catalog.find_by_ids(connection, list(additions))
+                have = self.catalog.find_by_ids(connection, list(additions))
             changed = [
-                replace(row, metadata=metadata)
-                for image_id, row in rows.items()
-                if (metadata := filled(row.metadata, additions[image_id])) != row.metadata
+                Stored(one.slot, replace(one.row, metadata=metadata))
+                for image_id, one in have.items()
+                if (metadata := filled(one.row.metadata, additions[image_id])) != one.row.metadata
             ]
             self._rewrite(changed)
         return len(changed)
@@ -209,12 +223,6 @@ class Collection:
         with self.database.read() as connection:
             return self.catalog.by_sha256(connection, digests)
 
-    def ids_where(self, condition: Filter) -> list[ImageId]:
-        """Pictures for which `condition` holds, by rising id."""
-        view = self.view()
-        with self.database.read() as connection:
-            return self.catalog.ids_at(connection, view.slots_in(view.select(condition)).tolist())
-
     def extend_index(self) -> bool:
         """Put pictures that came behind the index into its lists when they are many; whether it did.
 
@@ -234,22 +242,39 @@ class Collection:
         with self.database.read() as connection:
             return State.read(connection, self.name)
 
-    def view(self) -> View:
-        """The newest generation, also when another process wrote it. Cheap when nothing has changed."""
+    def snapshot(self, at: Version | None = None) -> LocalSnapshot:
+        """See `indexer.protocols.Store`. The newest is so also when another process wrote it, and cheap when
+        nothing has changed. An earlier one is exact until space is reclaimed.
+        """
+        newest = self._newest()
+        if at is None or at == newest.version:
+            return newest
+        key = (at, newest.version)
+        with self._lock:
+            earlier = self._earlier.get(key)
+        if earlier is None:
+            earlier = self._as_of(newest, at)
+            with self._lock:
+                self._earlier[key] = earlier
+                while len(self._earlier) > MOST_EARLIER:
+                    self._earlier.popitem(last=False)
+        return earlier
+
+    def _newest(self) -> LocalSnapshot:
         with self._lock:
             for attempt in range(RETRIES):
                 last = attempt == RETRIES - 1
                 try:
-                    self._view = self._newest(self._view, or_exact=last)
+                    self._snapshot = self._refreshed(self._snapshot, or_exact=last)
                 # Of an epoch that ended after its number was read, or rows that came after they were counted.
                 except (FileNotFoundError, CorruptStoreError, _OvertakenError):
                     if last:
                         raise
                 else:
-                    return self._view
+                    return self._snapshot
         raise AssertionError("the loop returns or raises")
 
-    def _newest(self, before: View | None, *, or_exact: bool) -> View:
+    def _refreshed(self, before: LocalSnapshot | None, *, or_exact: bool) -> LocalSnapshot:
         """Without an index that covers unpublished rows, if `or_exact`: the database is an old copy."""
         with self.database.read() as connection:
             state = State.read(connection, self.name)
@@ -257,32 +282,63 @@ class Collection:
                 before = None
             is_same = before is not None and before.slots == state.slots
             rows = before.matrix if before is not None and is_same else self._rows(state)
-            snapshot = self.snapshots.current(rows, state.epoch)
-            built = 0 if snapshot is None else snapshot.built
+            index = self.snapshots.current(rows, state.epoch)
+            built = 0 if index is None else index.built
             if built > len(rows):
                 if not or_exact:
                     raise _OvertakenError
-                snapshot, built = None, 0
-            if before is not None and (before.generation, before.built) == (state.generation, built):
+                index, built = None, 0
+            if before is not None and (before.version.number, before.built) == (state.generation, built):
                 return before
-            since = 0 if before is None else before.generation
+            since = 0 if before is None else before.version.number
             dead = self.catalog.tombstones(connection, after=since, until=state.generation)
             newest = self.catalog.newest(connection)
         slot_map = state.slot_map(self.folder)
         alive = Bitmap.full(len(rows)) if before is None else before.live().grown(len(rows))
-        return View(
-            self.database,
-            self.catalog,
-            self._fields,
+        alive = alive.without(slot_map.rows_of(dead))
+        return LocalSnapshot(
+            Version(state.generation, (state.slots, newest)),
             rows,
             slot_map,
-            alive.without(slot_map.rows_of(dead)),
-            snapshot,
+            alive,
+            index,
+            KnownRows(self.database, self.catalog, slot_map, alive),
+            self._parts,
             slots=state.slots,
-            newest=newest,
-            generation=state.generation,
             epoch=state.epoch,
-            exact_rows=self._exact_rows,
+            state=(state.epoch, state.generation),
+        )
+
+    def _as_of(self, newest: LocalSnapshot, at: Version) -> LocalSnapshot:
+        """`newest` as it was at an earlier version, without the pictures that were deleted since.
+
+        A version of a picture that was replaced since takes the place of the newest one, as long as it is
+        known and its row is there.
+        """
+        if len(at.detail) != 2 or not (at.number >= 0 and at.detail[0] >= 0 and at.detail[1] >= 0):
+            raise InvalidCursorError(f"version {at.number} with {at.detail} is none of this collection")
+        slots = min(at.detail[0], newest.slots)
+        with self.database.read() as connection:
+            now = self.catalog.edited(connection, slots, newest.slots, until=at.detail[1])
+            then = self.catalog.before(connection, now, slots, at.number)
+        slot_map, row_count = newest.slot_map, len(newest.matrix)
+        ids = list(now)
+        then_N = slot_map.rows_of([then.get(image_id, -1) for image_id in ids])
+        now_N = slot_map.rows_of([now[image_id] for image_id in ids])
+        rows_N = np.where(then_N >= 0, then_N, now_N)
+        alive = newest.live().below(slot_map.row_count(slots))
+        alive = alive.joined(rows_N[(rows_N >= 0) & (rows_N < row_count)])
+        return LocalSnapshot(
+            at,
+            newest.matrix,
+            slot_map,
+            alive,
+            newest.index,
+            KnownRows(self.database, self.catalog, slot_map, alive),
+            self._parts,
+            slots=newest.slots,
+            epoch=newest.epoch,
+            state=(newest.epoch, newest.version.number, at.number),
         )
 
     def _rows(self, state: State) -> Rows:
@@ -298,18 +354,18 @@ class Collection:
     def _file(self, state: State) -> VectorFile:
         return VectorFile(self.folder, self.dim, state.epoch)
 
-    def _rewrite(self, rows: Sequence[ImageRow]) -> None:
-        """Store these pictures as given, each with its vector in a new slot. Under the writer lock."""
-        if not rows:
+    def _rewrite(self, changed: Sequence[Stored]) -> None:
+        """Store versions as given, each with the vector of its slot in a new one. Under the writer lock."""
+        if not changed:
             return
         state = self.state()
         file = self._file(state)
-        old_N = state.slot_map(self.folder).rows_of([row.slot for row in rows])
+        old_N = state.slot_map(self.folder).rows_of([one.slot for one in changed])
         file.write(np.asarray(file.read(state.rows)[old_N]), at=state.rows)
         with self.database.write() as connection:
-            generation = states.advance(connection, self.name, slots=state.slots + len(rows))
-            for slot, row in enumerate(rows, start=state.slots):
-                self.catalog.rewrite(connection, row, slot, generation)
+            generation = states.advance(connection, self.name, slots=state.slots + len(changed))
+            for slot, one in enumerate(changed, start=state.slots):
+                self.catalog.rewrite(connection, one.row, slot, generation)
         self.extend_index()
 
 

@@ -20,7 +20,7 @@ from indexer.ann.index import Family
 from indexer.ann.plan import Plan, plan
 from indexer.ann.rows import Rows
 from indexer.collection.collection import Collection
-from indexer.collection.view import View
+from indexer.collection.snapshot import LocalSnapshot
 from indexer.disk.faults import reached
 from indexer.disk.files import size_of, sync_file, sync_folder
 from indexer.disk.lock import WriterLock
@@ -32,6 +32,7 @@ TAIL_SHARE = 0.2  # of the rows that the index was built over: more that came la
 DEAD_SHARE = 0.2  # of all rows: more deleted ones are worth a new file
 FEWEST = 10_000  # rows: smaller collections are scanned in a millisecond whatever their state
 CHUNK = 16_384
+PAST_S = 3600.0  # for so long a replaced or deleted version is known: pages of a list are read meanwhile
 NO_WAIT_S = 0.0
 
 
@@ -62,7 +63,7 @@ class CompactReport:
 def plan_for(collection: Collection, aims: Aims) -> Plan:
     gpu = collection.snapshots.gpu
     return plan(
-        collection.view().images,
+        collection.snapshot().images,
         collection.dim,
         memory_bytes=aims.memory_bytes,
         latency_ms=aims.latency_ms,
@@ -73,13 +74,13 @@ def plan_for(collection: Collection, aims: Aims) -> Plan:
 
 def is_due(collection: Collection, aims: Aims) -> bool:
     """Whether the collection has outgrown its index, or drags too many deleted pictures along."""
-    view = collection.view()
-    rows = view.images + view.deleted
+    snapshot = collection.snapshot()
+    rows = snapshot.images + snapshot.deleted
     if rows < FEWEST:
         return False
-    if view.deleted > DEAD_SHARE * rows:
+    if snapshot.deleted > DEAD_SHARE * rows:
         return True
-    return plan_for(collection, aims).family is not None and rows - view.base > TAIL_SHARE * view.base
+    return plan_for(collection, aims).family is not None and rows - snapshot.base > TAIL_SHARE * snapshot.base
 
 
 def compact(
@@ -107,13 +108,13 @@ def compact(
     watch = watch or Watch()
     with WriterLock(collection.folder / "compact.lock", wait_s=NO_WAIT_S).held(), in_background(aims.threads):
         before = size_of(collection.folder)
-        view = collection.view()
+        snapshot = collection.snapshot()
         chosen = family or plan_for(collection, aims).family
         if reclaim is None:
-            reclaim = view.deleted > DEAD_SHARE * (view.images + view.deleted)
-        if reclaim and view.deleted:
-            built = _reclaim(collection, view, chosen, aims, watch)
-            reclaimed = view.deleted
+            reclaim = snapshot.deleted > DEAD_SHARE * (snapshot.images + snapshot.deleted)
+        if reclaim and snapshot.deleted:
+            built = _reclaim(collection, snapshot, chosen, aims, watch)
+            reclaimed = snapshot.deleted
         else:
             built = _build(collection, collection.state(), chosen, aims, watch)
             reclaimed = 0
@@ -122,7 +123,7 @@ def compact(
             collection.snapshots.sweep(epoch)
         _remove_old_epochs(collection.folder, epoch)
         while not watch.should_stop() and collection.extend_index():  # a turn each: others write in between
-            watch.tell("rows", collection.view().built, collection.state().rows)
+            watch.tell("rows", collection.snapshot().built, collection.state().rows)
         freed = before - size_of(collection.folder)
     return CompactReport(chosen if built else None, built, reclaimed, freed, time.monotonic() - started)
 
@@ -157,51 +158,60 @@ def _build(
     return manifest.built
 
 
-def _reclaim(collection: Collection, view: View, family: Family | None, aims: Aims, watch: Watch) -> int:
-    """Begin a new epoch without the rows that `view` knows to be dead; how many rows its index covers."""
+def _reclaim(
+    collection: Collection, snapshot: LocalSnapshot, family: Family | None, aims: Aims, watch: Watch
+) -> int:
+    """Begin a new epoch without the rows that `snapshot` knows to be dead; how many rows its index covers."""
     state = collection.state()
     epoch = state.epoch + 1
-    live_slots_N = view.slots_in(view.live())
+    live_slots_N = snapshot.slot_map.slots_of(snapshot.live().rows())
     file = VectorFile(collection.folder, collection.dim, epoch)
-    _copy_live(collection, view, file.path, watch)
+    _copy_live(collection, snapshot, file.path, watch)
     slots_path = collection.folder / of_epoch("slots.i64", epoch)
     slots_path.write_bytes(live_slots_N.astype("<i8").tobytes())
     sync_file(slots_path)
     sync_folder(collection.folder)
     reached("epoch-copied")
     after = State(
-        collection.model_id, collection.dim, view.slots, view.generation, epoch, view.images, view.slots
+        collection.model_id,
+        collection.dim,
+        snapshot.slots,
+        snapshot.version.number,
+        epoch,
+        snapshot.images,
+        snapshot.slots,
     )
     mark = f"-{zlib.crc32(live_slots_N.tobytes()):08x}"  # as many others may be alive next time
     built = _build(collection, after, family, aims, watch, mark)
-    dead_N = np.setdiff1d(np.arange(view.slots), live_slots_N, assume_unique=True)
+    dead_N = np.setdiff1d(np.arange(snapshot.slots), live_slots_N, assume_unique=True)
     with collection.writer.held():
-        _copy_new(collection, view, file)
+        _copy_new(collection, snapshot, file)
         reached("epoch-caught-up")
         with collection.database.write() as connection:
             collection.catalog.forget_tombstones(connection, dead_N.tolist())
+            collection.catalog.forget_past(connection, time.time() - PAST_S)
             states.begin_epoch(
-                connection, collection.name, epoch=epoch, kept_rows=view.images, next_slot=view.slots
+                connection, collection.name, epoch=epoch, kept_rows=snapshot.images, next_slot=snapshot.slots
             )
         reached("epoch-begun")
     return built
 
 
-def _copy_live(collection: Collection, view: View, path: Path, watch: Watch) -> None:
+def _copy_live(collection: Collection, snapshot: LocalSnapshot, path: Path, watch: Watch) -> None:
     with path.open("wb") as out:
-        for block_BD in view.live_rows(CHUNK):
+        for block_BD in snapshot.live_rows(CHUNK):
             out.write(block_BD.tobytes())
-            watch.step("copy", out.tell() // (2 * collection.dim), view.images)
+            watch.step("copy", out.tell() // (2 * collection.dim), snapshot.images)
         out.flush()
         os.fsync(out.fileno())
 
 
-def _copy_new(collection: Collection, view: View, file: VectorFile) -> None:
+def _copy_new(collection: Collection, snapshot: LocalSnapshot, file: VectorFile) -> None:
     """Rows that were appended while the others were copied. Under the writer lock: no more will come."""
     now = collection.state()
-    have = view.images + view.deleted
+    have = snapshot.images + snapshot.deleted
     rows_ND = VectorFile(collection.folder, collection.dim, now.epoch).read(now.rows)
-    file.write(np.asarray(rows_ND[have:]), at=view.images)
+    file.write(np.asarray(rows_ND[have:]), at=snapshot.images)
 
 
 def _remove_old_epochs(folder: Path, epoch: int) -> None:

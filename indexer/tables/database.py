@@ -151,6 +151,29 @@ MIGRATIONS: tuple[str, ...] = (
         at REAL NOT NULL
     )
     """,
+    # Versions of pictures that an edit replaced or a deletion ended (indexer.tables.images): what a snapshot
+    # that was taken before reads, until space is reclaimed.
+    """
+    CREATE TABLE past_image (
+        collection TEXT NOT NULL REFERENCES collection (name),
+        slot INTEGER NOT NULL,
+        id INTEGER NOT NULL,
+        died INTEGER NOT NULL,                  -- the generation that ended it
+        died_at REAL NOT NULL,
+        uri TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL,
+        format TEXT NOT NULL,
+        taken_at REAL,
+        added_at REAL NOT NULL,
+        metadata TEXT NOT NULL,
+        PRIMARY KEY (collection, slot)
+    );
+    CREATE INDEX past_image_id ON past_image (id)
+    """,
 )
 
 
