@@ -247,7 +247,7 @@ class Store(Protocol):
     def snapshot(self, at: Version | None = None) -> Snapshot:
         """The newest version, or the state of an earlier one, without the pictures that were deleted since.
 
-        A picture that was edited since is shown as it was, for as long as the store keeps the version that was
+        A picture that was edited since is shown as it was, as long as the store keeps the version that was
         replaced, and then as it is. InvalidCursorError: there never was such a version.
         """
         ...
