@@ -13,8 +13,7 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from indexer.attributes import Attribute, Term
-from indexer.filters.columns import Count
-from indexer.types import ImageId, ImageRow, Known, Metadata, NewImage
+from indexer.types import Count, IdList, ImageId, ImageRow, Known, Metadata, NewImage
 from indexer.where import EVERYTHING, Where
 
 TIE = 1e-6  # scores closer than this may swap places between two computations of the same product
@@ -156,6 +155,11 @@ class Snapshot(Protocol):
         ...
 
     @property
+    def writes(self) -> int:
+        """Grows by one with each picture that is added or edited: tells how stale a statistic is."""
+        ...
+
+    @property
     def dim(self) -> int: ...
 
     def nearest(
@@ -191,19 +195,19 @@ class Snapshot(Protocol):
         """Rising."""
         ...
 
-    def vectors(self, ids: Sequence[int]) -> Float32[ndarray, "n d"]: ...
+    def vectors(self, ids: IdList) -> Float32[ndarray, "n d"]: ...
 
-    def rows(self, ids: Sequence[int]) -> list[ImageRow]: ...
+    def rows(self, ids: IdList) -> list[ImageRow]: ...
 
-    def find(self, ids: Sequence[int]) -> list[ImageRow]:
+    def find(self, ids: IdList) -> list[ImageRow]:
         """Those of `ids` that the snapshot holds, in their order."""
         ...
 
-    def values(self, attribute: Attribute, ids: Sequence[int]) -> Float64[ndarray, " n"]:
+    def values(self, attribute: Attribute, ids: IdList) -> Float64[ndarray, " n"]:
         """NaN where a picture has none."""
         ...
 
-    def groups(self, field: str, ids: Sequence[int]) -> Int64[ndarray, " n"]:
+    def groups(self, field: str, ids: IdList) -> Int64[ndarray, " n"]:
         """A number for each picture, equal where the (first) values of `field` are; -1 without one."""
         ...
 

@@ -3,15 +3,17 @@
 Dimension key   N pictures, D embedding, H height, W width
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NewType
 
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
 ImageId = NewType("ImageId", int)
 """Stable for the life of a picture, never used again after its deletion. Starts at 1."""
+
+IdList = Sequence[int] | Int64[ndarray, " n"]
 
 JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSONValue"]
 Metadata = Mapping[str, JSONValue]
@@ -78,3 +80,11 @@ class Known:
     size: int
     mtime_ns: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many pictures have `value`."""
+
+    value: str | int | float | bool
+    count: int

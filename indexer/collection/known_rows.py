@@ -12,7 +12,7 @@ from indexer.disk.slots import SlotMap
 from indexer.errors import ConflictError, NotFoundError
 from indexer.tables.database import Database
 from indexer.tables.images import Catalog, Stored
-from indexer.types import ImageId, ImageRow
+from indexer.types import IdList, ImageId, ImageRow
 
 MOST_REMEMBERED = 20_000  # pictures; some 30 MB with long captions
 FETCHED = 128  # of so many rows, what is stored is read together with the id: it is asked for next
@@ -45,7 +45,7 @@ class KnownRows:
                 "this version of the collection is no longer kept: ask again without a cursor"
             ) from None
 
-    def rows_of(self, ids: Sequence[int], *, strict: bool = False) -> Int64[ndarray, " n"]:
+    def rows_of(self, ids: IdList, *, strict: bool = False) -> Int64[ndarray, " n"]:
         """Where `ids` lie, in their order; -1 for one that is not in the snapshot, or NotFoundError."""
         wanted = [int(i) for i in ids]
         row_of = self._memory.row_of
@@ -56,7 +56,7 @@ class KnownRows:
             raise NotFoundError(f"no image with id {wanted[int(np.argmin(rows_N))]}")
         return rows_N
 
-    def images(self, ids: Sequence[int], *, strict: bool = False) -> list[ImageRow]:
+    def images(self, ids: IdList, *, strict: bool = False) -> list[ImageRow]:
         """What is stored of `ids`, in their order: without those that are not there, or NotFoundError."""
         wanted = [int(i) for i in ids]
         images = self._memory.images

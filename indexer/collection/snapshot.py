@@ -25,10 +25,10 @@ from indexer.collection.attribute_values import PLACES, AttributeValues, FirstPl
 from indexer.collection.candidates import Candidates
 from indexer.collection.known_rows import KnownRows
 from indexer.disk.slots import SlotMap
-from indexer.filters.columns import Count, Fields, ToRows
+from indexer.filters.columns import Fields, ToRows
 from indexer.filters.language import Filter
 from indexer.protocols import EXACT, TIE, Matches, Place, Quantile, Sample, Statistics, Version
-from indexer.types import ImageId, ImageRow
+from indexer.types import Count, IdList, ImageId, ImageRow
 from indexer.where import EVERYTHING, And, Band, Everything, Ids, Matching, Not, Where
 
 MOST_CACHED = 64  # filters, and columns, of one snapshot
@@ -128,6 +128,10 @@ class LocalSnapshot:
         return self._alive.count
 
     @property
+    def writes(self) -> int:
+        return self.slots
+
+    @property
     def dim(self) -> int:
         return self.matrix.dim
 
@@ -171,16 +175,16 @@ class LocalSnapshot:
     def ids(self, where: Where = EVERYTHING) -> list[ImageId]:
         return sorted(self._known.ids_of(self.compile(where).rows()))
 
-    def vectors(self, ids: Sequence[int]) -> Float32[ndarray, "n d"]:
+    def vectors(self, ids: IdList) -> Float32[ndarray, "n d"]:
         return self.matrix.take(self._known.rows_of(ids, strict=True))
 
-    def rows(self, ids: Sequence[int]) -> list[ImageRow]:
+    def rows(self, ids: IdList) -> list[ImageRow]:
         return self._known.images(ids, strict=True)
 
-    def find(self, ids: Sequence[int]) -> list[ImageRow]:
+    def find(self, ids: IdList) -> list[ImageRow]:
         return self._known.images(ids)
 
-    def values(self, attribute: Attribute, ids: Sequence[int]) -> Float64[ndarray, " n"]:
+    def values(self, attribute: Attribute, ids: IdList) -> Float64[ndarray, " n"]:
         rows_N = self._known.rows_of(ids, strict=True)
         if isinstance(attribute, Stored):
             return self._numbers(attribute.field)[rows_N]
@@ -188,7 +192,7 @@ class LocalSnapshot:
             return np.empty(0)
         return compute(attribute, self.matrix, rows_N).astype(np.float64)
 
-    def groups(self, field: str, ids: Sequence[int]) -> Int64[ndarray, " n"]:
+    def groups(self, field: str, ids: IdList) -> Int64[ndarray, " n"]:
         keys_N = self._column(f"keys of {field}", lambda *of: self._parts.fields.keys(field, *of))
         return keys_N[self._known.rows_of(ids, strict=True)]
 

@@ -29,7 +29,7 @@ from indexer.filters.language import (
     Range,
     Scalar,
 )
-from indexer.types import JSONValue
+from indexer.types import Count, JSONValue
 
 ToRows = Callable[[Int64[ndarray, " e"]], Int64[ndarray, " e"]]
 """Slots → rows of a view, -1 where it has none."""
@@ -38,14 +38,6 @@ Read = Callable[[str, int, int], Iterable[tuple[int, JSONValue]]]
 """(field, first slot, end) → (slot, value) of the pictures there that have the field."""
 
 COMPARE = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many pictures have `value`."""
-
-    value: Scalar
-    count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float32, UInt64
 from numpy import ndarray
 
-from indexer.collection.collection import Collection
-from indexer.errors import ConflictError, InvalidAxisError
+from indexer.errors import InvalidAxisError
+from indexer.protocols import Store
 from indexer.tables.axes import mark_of
-from indexer.types import ImageId, ImageRow, JSONValue
+from indexer.types import ImageRow, JSONValue
 
 MOST_LABELS = 50_000
 MOST_PAIRS = 10_000
@@ -48,18 +48,11 @@ class Pictures:
     vectors_ND: Float32[ndarray, "n d"]
 
     @classmethod
-    def of(cls, ids: Sequence[int], collection: Collection) -> "Pictures":
-        """Look `ids` up.
-
-        Raises:
-            NotFoundError: Names the first that is not in the collection.
-            ConflictError: One was changed at this very moment.
-        """
-        view = collection.view()
-        rows = view.rows([ImageId(i) for i in sorted(set(ids))])
-        if any(row.slot >= view.slots for row in rows):
-            raise ConflictError("a picture among the examples has just been changed: try again")
-        return cls(rows, view.vectors_at([row.slot for row in rows]))
+    def of(cls, ids: Sequence[int], collection: Store) -> "Pictures":
+        """Look `ids` up. NotFoundError names the first that is not in the collection."""
+        snapshot = collection.snapshot()
+        known = sorted(set(ids))
+        return cls(snapshot.rows(known), snapshot.vectors(known))
 
     def places(self, ids: Sequence[int]) -> ndarray:
         """Where `ids` stand in `rows`."""

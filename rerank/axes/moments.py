@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
-from indexer.collection.view import View
+from indexer.protocols import Snapshot
 
 SAMPLE = 16_384  # pictures; the standard error of a standard deviation is then under 0.6 %
 DRIFT = 0.05  # of the collection; statistics are taken anew when more has changed
@@ -57,18 +57,18 @@ def spread_of(values_N: Float64[ndarray, " n"]) -> Spread:
 
 
 class MomentsCache:
-    """The moments of the newest view, taken anew only when the collection has drifted from the sample."""
+    """The moments of the newest snapshot, taken again once the collection has drifted from the sample."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._moments: Moments | None = None
-        self._taken_at = (0, 0)  # slots, images
+        self._taken_at = (0, 0)  # writes, images
 
-    def of(self, view: View) -> Moments:
+    def of(self, snapshot: Snapshot) -> Moments:
         with self._lock:
-            slots, images = self._taken_at
-            change = abs(view.slots - slots) + abs(view.images - images)
+            writes, images = self._taken_at
+            change = abs(snapshot.writes - writes) + abs(snapshot.images - images)
             if self._moments is None or change > DRIFT * max(images, 1):
-                self._moments = Moments.of(view.sample(SAMPLE))
-                self._taken_at = (view.slots, view.images)
+                self._moments = Moments.of(snapshot.sample(SAMPLE).vectors_ND)
+                self._taken_at = (snapshot.writes, snapshot.images)
             return self._moments

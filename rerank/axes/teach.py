@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.collection.collection import Collection
+from indexer.attributes import Stored
 from indexer.encoders.tensor_files import Tensors
 from indexer.errors import InvalidAxisError
-from indexer.protocols import Encoder
+from indexer.protocols import Encoder, Store
 from indexer.tables.axes import Axis, Standard
 from rerank.axes.defaults import prompt_axis
 from rerank.axes.direction import axis_between, check_name
@@ -65,7 +65,7 @@ class FromHead:
 Lesson = FromPrompts | FromExtremes | FromPairs | FromLabels | FromField | FromHead
 
 
-def teach(name: str, lesson: Lesson, collection: Collection, encoder: Encoder) -> Axis:
+def teach(name: str, lesson: Lesson, collection: Store, encoder: Encoder) -> Axis:
     """The axis that `lesson` teaches, standardised on the collection, not stored yet.
 
     Raises:
@@ -90,12 +90,12 @@ def teach(name: str, lesson: Lesson, collection: Collection, encoder: Encoder) -
     return standardised(axis, collection)
 
 
-def standardised(axis: Axis, collection: Collection) -> Axis:
+def standardised(axis: Axis, collection: Store) -> Axis:
     """`axis` with its mean and standard deviation over the collection; without, where that is empty."""
-    view = collection.view()
-    if view.images == 0:
+    snapshot = collection.snapshot()
+    if snapshot.images == 0:
         return replace(axis, standard=None)
-    spread = axis_spread(axis, view)
+    spread = axis_spread(axis, snapshot)
     return replace(axis, standard=Standard(spread.mean, spread.std))
 
 
@@ -108,7 +108,7 @@ def teach_by_prompts(name: str, high: Sequence[str], low: Sequence[str], encoder
 
 
 def teach_by_extremes(
-    name: str, high: Sequence[int], low: Sequence[int], collection: Collection, encoder: Encoder
+    name: str, high: Sequence[int], low: Sequence[int], collection: Store, encoder: Encoder
 ) -> Axis:
     """An axis from stored pictures with much and with little of the attribute, each counted once.
 
@@ -156,10 +156,10 @@ def _between_ends(vectors_ND: Float32[ndarray, "n d"], end_N: ndarray) -> Float3
     return axis_between(vectors_ND[end_N == 1], vectors_ND[end_N == 0])
 
 
-def teach_by_field(name: str, field: str, collection: Collection, encoder: Encoder) -> Axis:
+def teach_by_field(name: str, field: str, collection: Store, encoder: Encoder) -> Axis:
     """An axis that is a number stored with the picture: a date, a price, a rating."""
-    view = collection.view()
-    known = int(np.count_nonzero(~np.isnan(view.numbers(field)[view.live().rows()])))
+    snapshot = collection.snapshot()
+    known = snapshot.statistics(Stored(field)).count
     if known == 0:
         raise InvalidAxisError(f"no picture of this collection has a number in {field!r}")
     return Axis(
@@ -170,7 +170,8 @@ def teach_by_field(name: str, field: str, collection: Collection, encoder: Encod
         direction_D=None,
         field=field,
         trust="exact",
-        card=f"The stored field {field!r}; {known} of {view.images} pictures had one when the axis was made.",
+        card=f"The stored field {field!r}; {known} of {snapshot.images} pictures had one when the axis was "
+        "made.",
         inputs={"field": field},
         sign="a larger number is more",
     )

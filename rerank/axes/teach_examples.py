@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from indexer.collection.collection import Collection
 from indexer.errors import InvalidAxisError
-from indexer.protocols import Encoder
+from indexer.protocols import Encoder, Store
 from indexer.tables.axes import Axis, Figures
 from rerank.axes.direction import check_name
 from rerank.axes.examples import Label, OrderedPair, Pictures, checked_pairs, described, distinct_labels
@@ -34,7 +33,7 @@ FEW_PAIRS_PENALTY = 1e-2  # about the middle of those that more pairs choose
 MOST_TO_CHOOSE = 300  # pairs that the penalty is chosen on; 30 fits of them take about a second
 
 
-def teach_by_labels(name: str, labels: Sequence[Label], collection: Collection, encoder: Encoder) -> Axis:
+def teach_by_labels(name: str, labels: Sequence[Label], collection: Store, encoder: Encoder) -> Axis:
     """Ridge regression. Many labels are split; of few all are used, and the figures are cross-validated.
 
     Raises:
@@ -48,7 +47,7 @@ def teach_by_labels(name: str, labels: Sequence[Label], collection: Collection, 
     group_N = _belonging(labels, pictures)
     split = _split(label_N, group_N)
     if split is None:
-        std_D = unit_rows(collection.view().sample(SAMPLE)).std(axis=0)
+        std_D = unit_rows(collection.snapshot().sample(SAMPLE).vectors_ND).std(axis=0)
         line, figures = _fit_all(pictures, label_N, group_N, std_D)
         used = pictures
     else:
@@ -128,7 +127,7 @@ def _fit_all(
     )
 
 
-def teach_by_pairs(name: str, pairs: Sequence[OrderedPair], collection: Collection, encoder: Encoder) -> Axis:
+def teach_by_pairs(name: str, pairs: Sequence[OrderedPair], collection: Store, encoder: Encoder) -> Axis:
     """Logistic regression on ordered pairs; the figures are cross-validated over the pairs.
 
     Raises:

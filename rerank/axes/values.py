@@ -5,26 +5,25 @@ Dimension key   N pictures, D embedding
 
 from collections.abc import Callable
 
-import numpy as np
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32
 from numpy import ndarray
 
-from indexer.collection.view import View
+from indexer.attributes import Attribute, Computed, Linear, Stored
 from indexer.errors import ModelMismatchError
+from indexer.protocols import Snapshot
 from indexer.tables.axes import Axis
-from rerank.axes.heads import BLOCK, Head
+from rerank.axes.heads import Head
 from rerank.axes.moments import SAMPLE, Spread, spread_of
 
 
-def values_at(axis: Axis, view: View, rows_N: Int64[ndarray, " n"]) -> Float[ndarray, " n"]:
-    """v·x, the stored number, or what the head says of x, for each of `rows_N`; NaN where there is none."""
+def attribute_of(axis: Axis) -> Attribute:
+    """v·x, the stored number, or what the head says of x, as a store understands it."""
     if axis.field is not None:
-        return view.numbers(axis.field)[rows_N]
+        return Stored(axis.field)
+    key = f"{axis.name} of {axis.created_at}"  # a version may be deleted and its number come again
     if axis.direction_D is not None:
-        return view.matrix.project(axis.direction_D, rows_N)
-    value = value_of(axis)
-    starts = range(0, len(rows_N), BLOCK)
-    return np.concatenate([np.empty(0), *(value(view.matrix.take(rows_N[at : at + BLOCK])) for at in starts)])
+        return Linear(axis.direction_D, key)
+    return Computed(value_of(axis), key)
 
 
 def value_of(axis: Axis) -> Callable[[Float32[ndarray, "n d"]], Float[ndarray, " n"]]:
@@ -36,11 +35,6 @@ def value_of(axis: Axis) -> Callable[[Float32[ndarray, "n d"]], Float[ndarray, "
     return Head.of(axis.head)
 
 
-def values_of(axis: Axis, view: View, slots_N: Int64[ndarray, " n"]) -> Float[ndarray, " n"]:
-    """As `values_at`, for pictures by slot."""
-    return values_at(axis, view, view.rows_of(slots_N))
-
-
 def check_model(axis: Axis, model_id: str) -> None:
     """Raise ModelMismatchError unless `axis` has a meaning for vectors of that model."""
     if axis.kind != "field" and axis.model_id != model_id:
@@ -49,9 +43,9 @@ def check_model(axis: Axis, model_id: str) -> None:
         )
 
 
-def axis_spread(axis: Axis, view: View) -> Spread:
+def axis_spread(axis: Axis, snapshot: Snapshot) -> Spread:
     """Mean and standard deviation of the axis over a sample of the collection, or over all of a field."""
-    rows_N = view.live().rows()
-    if axis.field is None:
-        rows_N = rows_N[:: max(1, -(-len(rows_N) // SAMPLE))]
-    return spread_of(values_at(axis, view, rows_N))
+    if axis.field is not None:
+        known = snapshot.statistics(Stored(axis.field))
+        return Spread(known.mean, known.std)
+    return spread_of(value_of(axis)(snapshot.sample(SAMPLE).vectors_ND))

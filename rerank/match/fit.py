@@ -24,8 +24,9 @@ from jaxtyping import Bool, Float32, Float64
 from numpy import ndarray
 from numpy.random import Generator
 
-from indexer.collection.view import View
 from indexer.errors import InvalidInputError
+from indexer.protocols import Snapshot
+from indexer.types import ImageId
 from rerank.axes.moments import Moments, Spread
 from rerank.match.evidence import HITS, Bank, evidence
 from rerank.match.logistic import Logistic
@@ -48,9 +49,9 @@ EncodeTexts = Callable[[Sequence[str]], Float32[ndarray, "n d"]]
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
-    """Pictures by slot, with their captions."""
+    """Pictures with their captions."""
 
-    slots: Sequence[int]
+    ids: Sequence[ImageId]
     captions: Sequence[str]
 
 
@@ -63,20 +64,22 @@ class Asked:
     fits_N: Bool[ndarray, " n"]
 
 
-def learn(view: View, encode: EncodeTexts, moments: Moments, rng: Generator) -> MatchModel:
-    """A model of the collection as `view` shows it. Seconds: some hundred texts are encoded and searched.
+def learn(snapshot: Snapshot, encode: EncodeTexts, moments: Moments, rng: Generator) -> MatchModel:
+    """A model of the collection as `snapshot` shows it. Seconds: some hundred texts are encoded and searched.
 
     Raises:
         InvalidInputError: There are fewer than `FEWEST_PICTURES` pictures.
     """
-    if view.images < FEWEST_PICTURES:
-        raise InvalidInputError(f"{view.images} pictures: expected at least {FEWEST_PICTURES} to learn from")
+    if snapshot.images < FEWEST_PICTURES:
+        raise InvalidInputError(
+            f"{snapshot.images} pictures: expected at least {FEWEST_PICTURES} to learn from"
+        )
     bank = Bank.of(encoded(encode, PHRASES))
-    sampled = sample_captions(view)
+    sampled = sample_captions(snapshot)
     if len(sampled.captions) < FEWEST_CAPTIONS:
-        return from_background(view, moments, bank, rng)
-    examples = caption_examples(view, encode, moments, bank, sampled)
-    return from_examples(bank, examples) or from_background(view, moments, bank, rng)
+        return from_background(snapshot, moments, bank, rng)
+    examples = caption_examples(snapshot, encode, moments, bank, sampled)
+    return from_examples(bank, examples) or from_background(snapshot, moments, bank, rng)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,12 @@ def from_examples(bank: Bank, examples: Examples) -> MatchModel | None:
     return MatchModel(bank, rule, int(held_Q.sum()))
 
 
-def from_background(view: View, moments: Moments, bank: Bank, rng: Generator) -> MatchModel:
+def from_background(snapshot: Snapshot, moments: Moments, bank: Bank, rng: Generator) -> MatchModel:
     found_QF = np.stack(
         [
             evidence(query_D, scores_K, vectors_KD, moments.along(query_D), bank)
             for query_D in pseudo_queries(bank, rng)
-            for scores_K, vectors_KD in [_hits(view, query_D, HITS)]
+            for scores_K, vectors_KD in [_hits(snapshot, query_D, HITS)]
         ]
     )
     tails = tuple(Gumbel.of(found_QF[:, place]) for place in NULL_FEATURES)
@@ -118,22 +121,20 @@ def pseudo_queries(bank: Bank, rng: Generator) -> Float32[ndarray, "q d"]:
     return (query_QD / np.linalg.norm(query_QD, axis=1, keepdims=True)).astype(np.float32)
 
 
-def sample_captions(view: View) -> Captioned:
-    """Captions that differ, of pictures spread evenly over the slots."""
-    slots_N = view.slots_in(view.live())
-    step = max(1, -(-len(slots_N) // SAMPLED))
-    first_of: dict[frozenset[str], tuple[int, str]] = {}
-    for row in view.rows_at(slots_N[::step]):
+def sample_captions(snapshot: Snapshot) -> Captioned:
+    """Captions that differ, of pictures spread evenly over the collection."""
+    first_of: dict[frozenset[str], tuple[ImageId, str]] = {}
+    for row in snapshot.rows(snapshot.sample(SAMPLED).ids_N):
         caption = row.metadata.get("caption")
         if isinstance(caption, str) and words_of(caption):
-            first_of.setdefault(words_of(caption), (row.slot, caption))
+            first_of.setdefault(words_of(caption), (row.id, caption))
     chosen = list(first_of.values())
     chosen = chosen[:: max(1, -(-len(chosen) // MOST_CAPTIONS))]
-    return Captioned([slot for slot, _ in chosen], [caption for _, caption in chosen])
+    return Captioned([image_id for image_id, _ in chosen], [caption for _, caption in chosen])
 
 
 def caption_examples(
-    view: View, encode: EncodeTexts, moments: Moments, bank: Bank, sampled: Captioned
+    snapshot: Snapshot, encode: EncodeTexts, moments: Moments, bank: Bank, sampled: Captioned
 ) -> Examples:
     """Each caption as it is, and with its pictures held out."""
     found: list[Float64[ndarray, " f"]] = []
@@ -145,17 +146,17 @@ def caption_examples(
         shown.append(is_shown)
         held.append(is_held)
 
-    for slot, caption, query_D in zip(
-        sampled.slots, sampled.captions, encoded(encode, sampled.captions), strict=True
+    for image_id, caption, query_D in zip(
+        sampled.ids, sampled.captions, encoded(encode, sampled.captions), strict=True
     ):
-        asked = _asked(view, query_D, slot, caption)
+        asked = _asked(snapshot, query_D, image_id, caption)
         spread = moments.along(query_D)
         rest = ~asked.fits_N
         if rest.sum() < HITS:
             continue  # it fits nearly everything there is: nothing can be held out
         note(_evidence(query_D, asked, spread, bank), bool(asked.fits_N[:HITS].any()), True)
         others = Asked(asked.scores_N[rest], asked.vectors_ND[rest], asked.fits_N[rest])
-        fewer = without(spread, asked.scores_N[asked.fits_N], view.images)
+        fewer = without(spread, asked.scores_N[asked.fits_N], snapshot.images)
         note(_evidence(query_D, others, fewer, bank), False, False)
     return Examples(np.array(found), np.array(shown, bool), np.array(held, bool))
 
@@ -185,14 +186,15 @@ def encoded(encode: EncodeTexts, texts: Sequence[str]) -> Float32[ndarray, "q d"
     return np.concatenate([encode(batch) for batch in batches])
 
 
-def _asked(view: View, query_D: Float32[ndarray, " d"], slot: int, caption: str) -> Asked:
-    matches = view.search(query_D, HITS + DEPTH)
-    vectors_ND = view.vectors_at(matches.slots_K)
-    copies_N = vectors_ND @ view.vectors_at([slot])[0] >= COPY
+def _asked(snapshot: Snapshot, query_D: Float32[ndarray, " d"], image_id: ImageId, caption: str) -> Asked:
+    matches = snapshot.nearest(query_D, HITS + DEPTH)
+    vectors_ND = snapshot.vectors(matches.ids_K)
+    copies_N = vectors_ND @ snapshot.vectors([image_id])[0] >= COPY
     words = words_of(caption)
-    captions = {row.slot: row.metadata.get("caption") for row in view.rows_at(matches.slots_K)}
-    told_N = np.array([fits(words, captions.get(found)) for found in matches.slots_K.tolist()], bool)
-    return Asked(matches.scores_K, vectors_ND, copies_N | told_N | (matches.slots_K == slot))
+    told_N = np.array(
+        [fits(words, row.metadata.get("caption")) for row in snapshot.rows(matches.ids_K)], bool
+    )
+    return Asked(matches.scores_K, vectors_ND, copies_N | told_N | (matches.ids_K == image_id))
 
 
 def _evidence(
@@ -202,7 +204,7 @@ def _evidence(
 
 
 def _hits(
-    view: View, query_D: Float32[ndarray, " d"], k: int
+    snapshot: Snapshot, query_D: Float32[ndarray, " d"], k: int
 ) -> tuple[Float32[ndarray, " k"], Float32[ndarray, "k d"]]:
-    matches = view.search(query_D, k)
-    return matches.scores_K, view.vectors_at(matches.slots_K)
+    matches = snapshot.nearest(query_D, k)
+    return matches.scores_K, snapshot.vectors(matches.ids_K)
