@@ -138,6 +138,25 @@ class Sample:
     vectors_ND: Float32[ndarray, "n d"]
 
 
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """`index` is the family in force, or `exact`; `index_device` what searches it, and if not a GPU, why.
+
+    `gpu_failures` were answered by the CPU. Rows are versions of pictures: those that the index covers, those
+    that are scanned, and those that nothing shows any more.
+    """
+
+    images: int
+    version: Version
+    index: str
+    index_device: str
+    gpu_failures: int
+    indexed_rows: int
+    unindexed_rows: int
+    deleted_rows: int
+    disk_bytes: int
+
+
 class Snapshot(Protocol):
     """One version of a store. It never changes: a picture that is added, edited or deleted later is answered
     for as it was. May be used from several threads.
@@ -255,6 +274,8 @@ class Store(Protocol):
         replaced, and then as it is. InvalidCursorError: there never was such a version.
         """
         ...
+
+    def info(self) -> StoreInfo: ...
 
     def add(self, images: Sequence[NewImage], vectors_ND: Float32[ndarray, "n d"]) -> list[ImageId]: ...
 

@@ -91,7 +91,7 @@ class _Collection:
 def _gauges(stats: Stats) -> dict[str, tuple[str, float]]:
     gauges: dict[str, tuple[str, float]] = {
         "images": ("Pictures in the collection", stats.images),
-        "generation": ("Changes so far", stats.generation),
+        "generation": ("Changes so far", stats.data_version),
         "index_on_gpu": ("1 when a GPU searches the index", not stats.index_device.startswith("cpu")),
         "gpu_failures": ("Searches that the GPU could not do and the CPU did", stats.gpu_failures),
         "indexed_rows": ("Rows that the index covers", stats.indexed_rows),

@@ -242,7 +242,10 @@ class CountBody(BaseModel):
 
 
 class IndexFacts(BaseModel):
-    generation: int
+    """The state of the collection that an answer shows: `version` grows with every change."""
+
+    version: int
+    generation: int = Field(description="version, by its old name", json_schema_extra={"deprecated": True})
     images: int
 
 
@@ -337,7 +340,9 @@ class SearchAnswer(BaseModel):
             hits=[HitBody.of(hit) for hit in answer.hits],
             cursor=answer.cursor,
             candidates=Candidates(mode=answer.mode, n=answer.candidates),
-            index=IndexFacts(generation=answer.generation, images=answer.images),
+            index=IndexFacts(
+                version=answer.version.number, generation=answer.version.number, images=answer.images
+            ),
             model=answer.model_id,
             rewritten=answer.rewritten,
             rewrite=None if answer.rewrite is None else RewriteBody.of(answer.rewrite),

@@ -89,8 +89,7 @@ def _url_item(services: Services, upload: Upload) -> SourceItem:
 
 def forget(services: Services, ids: Sequence[ImageId]) -> None:
     """Delete pictures, and the files that only they needed."""
-    view = services.collection.view()
-    rows = view.rows(ids)
+    rows = services.collection.snapshot().rows(ids)
     services.collection.delete([row.id for row in rows])
     left = services.collection.find_by_sha256([row.sha256 for row in rows])
     for row in rows:

@@ -32,6 +32,7 @@ from indexer.collection.index_store import SEGMENT_ROWS, SnapshotStore
 from indexer.collection.known_rows import KnownRows
 from indexer.collection.snapshot import LocalSnapshot, Parts
 from indexer.disk.faults import reached
+from indexer.disk.files import size_of
 from indexer.disk.lock import WriterLock
 from indexer.disk.vectors import VectorFile, to_rows
 from indexer.errors import (
@@ -42,7 +43,7 @@ from indexer.errors import (
     StoreError,
 )
 from indexer.filters.columns import Fields, Read
-from indexer.protocols import Version
+from indexer.protocols import StoreInfo, Version
 from indexer.tables import collections as states
 from indexer.tables.collections import State
 from indexer.tables.database import Database
@@ -259,6 +260,20 @@ class Collection:
                 while len(self._earlier) > MOST_EARLIER:
                     self._earlier.popitem(last=False)
         return earlier
+
+    def info(self) -> StoreInfo:
+        snapshot, gpu = self.snapshot(), self.snapshots.gpu
+        return StoreInfo(
+            images=snapshot.images,
+            version=snapshot.version,
+            index=snapshot.family or "exact",
+            index_device=snapshot.device,
+            gpu_failures=0 if gpu is None else gpu.failures,
+            indexed_rows=snapshot.built,
+            unindexed_rows=len(snapshot.matrix) - snapshot.built,
+            deleted_rows=snapshot.deleted,
+            disk_bytes=size_of(self.folder),
+        )
 
     def _newest(self) -> LocalSnapshot:
         with self._lock:

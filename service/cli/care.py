@@ -139,7 +139,7 @@ def stats(data_dir: DataDir = None, collection: Collection = None, as_json: Json
     if as_json:
         print_json({**asdict(found), "alert": found.alert})
         return
-    OUT.print(f"{found.images} pictures, generation {found.generation}, {found.disk_bytes / 1e6:.1f} MB")
+    OUT.print(f"{found.images} pictures, version {found.data_version}, {found.disk_bytes / 1e6:.1f} MB")
     OUT.print(f"model {found.model}", markup=False)
     behind = f"{found.unindexed_rows} behind it, {found.deleted_rows} deleted"
     OUT.print(

@@ -25,7 +25,7 @@ def promote(services: Services, generation_id: str) -> ImageRow:
             made = studio.store.promoted(made.id, ImageId(report.id))
             services.feedback.promoted(made)
     assert made.image_id is not None
-    return services.collection.view().row(made.image_id)
+    return services.collection.snapshot().rows([made.image_id])[0]
 
 
 def metadata_of(made: Generation) -> dict[str, JSONValue]:

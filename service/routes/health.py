@@ -4,7 +4,7 @@ from importlib.metadata import version
 from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.deps import ServicesDep
 
@@ -24,7 +24,10 @@ class Ready(BaseModel):
     version: str
     collection: str
     images: int
-    generation: int
+    data_version: int
+    generation: int = Field(
+        description="data_version, by its old name", json_schema_extra={"deprecated": True}
+    )
     model: ModelFacts
 
 
@@ -37,12 +40,13 @@ def live() -> dict[str, str]:
 @router.get("/ready")
 def ready(services: ServicesDep) -> Ready:
     """The data directory opens and the model is known: searches will be answered."""
-    view = services.collection.view()
+    snapshot = services.collection.snapshot()
     encoder = services.encoder
     return Ready(
         version=version("kallos"),
         collection=services.collection.name,
-        images=view.images,
-        generation=view.generation,
+        images=snapshot.images,
+        data_version=snapshot.version.number,
+        generation=snapshot.version.number,
         model=ModelFacts(id=encoder.model_id, dim=encoder.dim, licence=encoder.licence),
     )

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
 from indexer.errors import InvalidInputError
-from indexer.filters.language import Filter, parse_filter_text
+from indexer.filters.language import parse_filter_text
 from indexer.imaging.decode import THUMBNAIL_SIDE, media_type, render, thumbnail_of
 from indexer.ingest.ingest import ItemReport
 from indexer.types import ImageId, ImageRow
+from indexer.where import EVERYTHING, Matching, Where
 from service.content import picture
 from service.deps import Queued, ServicesDep
 from service.schemas import AnyImageId, Body, Deleted, ImageBody, ImageList, Limit, MetadataIn, Total
@@ -116,7 +117,7 @@ def list_images(
     Pictures added while you scroll may come at the end.
     """
     after = int(cursor or 0)
-    rows = services.collection.view().scroll(after=after, limit=limit, condition=_condition(filter))
+    rows = services.collection.snapshot().scroll(after=after, limit=limit, where=_where(filter))
     following = str(rows[-1].id) if len(rows) == limit else None
     return ImageList(images=[ImageBody.of(row) for row in rows], cursor=following)
 
@@ -124,15 +125,13 @@ def list_images(
 @router.get("/count")
 def count_images(services: ServicesDep, filter: FilterParam = None) -> Total:
     """How many pictures there are, or pass a filter (JSON)."""
-    view = services.collection.view()
-    condition = _condition(filter)
-    return Total(count=view.images if condition is None else view.select(condition).count)
+    return Total(count=services.collection.snapshot().count(_where(filter)))
 
 
 @router.delete("")
 def delete_images(services: ServicesDep, filter: RequiredFilterParam) -> Deleted:
     """Forget every picture that passes a filter (JSON). Local files stay where they are."""
-    ids = services.collection.ids_where(parse_filter_text(filter))
+    ids = services.collection.snapshot().ids(_where(filter))
     for start in range(0, len(ids), MOST_FILES):
         forget(services, ids[start : start + MOST_FILES])
     return Deleted(deleted=len(ids))
@@ -187,12 +186,12 @@ def _rendered(services: Services, row: ImageRow, width: int) -> bytes:
     return small if width == THUMBNAIL_SIDE else render(small, services.limits, width)
 
 
-def _condition(text: str | None) -> Filter | None:
-    return None if text is None else parse_filter_text(text)
+def _where(filter: str | None) -> Where:
+    return EVERYTHING if filter is None else Matching(parse_filter_text(filter))
 
 
 def _row(services: Services, image_id: int) -> ImageRow:
-    return services.collection.view().row(ImageId(image_id))
+    return services.collection.snapshot().rows([image_id])[0]
 
 
 def _added(services: Services, uploads: list[Upload]) -> ImagesOut:
