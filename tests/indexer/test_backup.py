@@ -27,11 +27,11 @@ def open_collection(folder: Path) -> Collection:
 
 
 def contents(collection: Collection) -> dict[str, list[float]]:
-    view = collection.view()
-    rows = view.scroll(limit=10_000)
+    snapshot = collection.snapshot()
+    rows = snapshot.scroll(limit=10_000)
     return {
         row.uri: vector.tolist()
-        for row, vector in zip(rows, view.vectors_at([row.slot for row in rows]), strict=True)
+        for row, vector in zip(rows, snapshot.vectors([row.id for row in rows]), strict=True)
     }
 
 
@@ -57,7 +57,7 @@ def test_a_backup_restores_to_what_was_there(tmp_path: Path) -> None:
 
     restore(target, restored)
     assert contents(open_collection(restored)) == contents(collection)
-    assert open_collection(restored).view().built == 3005
+    assert open_collection(restored).snapshot().built == 3005
     assert (restored / "originals" / "ab" / "abc").read_bytes() == b"picture"
     assert verify(restored, full=True).problems == []
 
@@ -84,7 +84,7 @@ def test_a_backup_that_was_killed_is_the_one_before_it(tmp_path: Path) -> None:
     assert not list(restored.rglob("*.part"))
 
     backup(data, target)
-    assert open_collection(target).view().built == 303
+    assert open_collection(target).snapshot().built == 303
     assert len(list((target / "default").glob("index-*"))) == 1
 
 
@@ -141,7 +141,7 @@ def test_an_index_as_long_as_the_one_before_it_is_copied(tmp_path: Path) -> None
     build(collection, "ivf_sq8")
     backup(tmp_path / "data", tmp_path / "backup")
     restore(tmp_path / "backup", tmp_path / "restored")
-    assert open_collection(tmp_path / "restored").view().built == 2000
+    assert open_collection(tmp_path / "restored").snapshot().built == 2000
 
 
 def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_store_of_the_first_schema_is_read_and_goes_on(tmp_path: Path) -> None
     """Forty pictures, two deleted, one updated, written by schema 1 (tests/golden/store-v1)."""
     shutil.copytree(OLD_STORE, tmp_path / "data")
     collection = Collection.open(tmp_path / "data", model_id="test-1", dim=8)
-    assert collection.view().images == 38
+    assert collection.snapshot().images == 38
     names = {f"/pictures/{i}.png" for i in range(40)} - {"/pictures/3.png", "/pictures/4.png"}
     assert contents(collection).keys() == names
     np.testing.assert_array_equal(
@@ -221,7 +221,7 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path: Path) -> None:
         assert output[-2] == "refused store_error"
         acknowledged = int(output[-3])
         collection = Collection.open(disk, model_id="test-1", dim=256)
-        assert collection.view().images == 50 * acknowledged
+        assert collection.snapshot().images == 50 * acknowledged
         assert verify(disk, full=True).problems == []
         collection.close()
     finally:

@@ -19,6 +19,7 @@ from indexer.disk.slots import SlotMap
 from indexer.errors import BusyError
 from indexer.filters.language import parse_filter
 from indexer.types import ImageId
+from indexer.where import Matching
 from tests.support.build import AIMS
 from tests.support.build import build as rebuild
 from tests.support.pictures import new_image, unit_vectors
@@ -36,10 +37,9 @@ def fill(collection: Collection, count: int, seed: int = 0) -> list[ImageId]:
 
 
 def best_uris(collection: Collection, seed: int = 5) -> list[str]:
-    view = collection.view()
-    return [
-        row.uri for row in view.rows_at(view.search(unit_vectors(1, DIM, seed)[0], 20, recall=1.0).slots_K)
-    ]
+    snapshot = collection.snapshot()
+    found = snapshot.nearest(unit_vectors(1, DIM, seed)[0], 20, recall=1.0)
+    return [row.uri for row in snapshot.rows(found.ids_K)]
 
 
 def test_space_of_deleted_pictures_is_given_back_and_nothing_else_changes(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_space_of_deleted_pictures_is_given_back_and_nothing_else_changes(tmp_pa
     ids = fill(collection, 4000)
     collection.delete([i for i in ids if i % 2])
     before, size = best_uris(collection), (tmp_path / "default" / "vectors.f16").stat().st_size
-    old_view = collection.view()
+    old = collection.snapshot()
 
     report = rebuild(collection, "ivf_sq8", reclaim=True)
     assert (report.reclaimed, report.built) == (2000, 2000)
@@ -57,8 +57,8 @@ def test_space_of_deleted_pictures_is_given_back_and_nothing_else_changes(tmp_pa
     assert (tmp_path / "default" / "vectors-1.f16").stat().st_size == size // 2
     assert verify(tmp_path, full=True).problems == []
     # Who was reading goes on with the files that are open.
-    found = old_view.search(unit_vectors(1, DIM, 5)[0], 20, recall=1.0)
-    assert [row.uri for row in old_view.rows_at(found.slots_K)] == before
+    found = old.nearest(unit_vectors(1, DIM, 5)[0], 20, recall=1.0)
+    assert [row.uri for row in old.rows(found.ids_K)] == before
 
 
 def test_a_collection_works_on_after_giving_space_back_twice(tmp_path: Path) -> None:
@@ -67,13 +67,13 @@ def test_a_collection_works_on_after_giving_space_back_twice(tmp_path: Path) -> 
         ids = fill(collection, 300, seed=round_)
         collection.delete(ids[::3])
         rebuild(collection, None, reclaim=True)
-        view = collection.view()
-        assert (view.images, view.deleted) == (200 * (round_ + 1), 0)
+        snapshot = collection.snapshot()
+        assert (snapshot.images, snapshot.deleted) == (200 * (round_ + 1), 0)
     reopened = open_collection(tmp_path)
     assert best_uris(reopened) == best_uris(collection)
-    chosen = reopened.view().select(parse_filter({"match": {"parity": 1}}))
-    rows = reopened.view().rows_at(reopened.view().slots_in(chosen))
-    assert len(rows) == chosen.count > 0
+    chosen = Matching(parse_filter({"match": {"parity": 1}}))
+    rows = reopened.snapshot().scroll(where=chosen, limit=1000)
+    assert len(rows) == reopened.snapshot().count(chosen) > 0
     assert {row.metadata["parity"] for row in rows} == {1}
     assert verify(tmp_path, full=True).problems == []
 
@@ -89,8 +89,8 @@ def test_what_is_added_and_deleted_while_space_is_given_back_is_kept(tmp_path: P
             collection.delete([ids[200]])
 
     compact(collection, AIMS, reclaim=True, watch=Watch(tell=meddle))
-    view = collection.view()
-    assert (view.images, view.deleted) == (500 - 100 - 1 + 10, 1)
+    snapshot = collection.snapshot()
+    assert (snapshot.images, snapshot.deleted) == (500 - 100 - 1 + 10, 1)
     assert verify(tmp_path, full=True).problems == []
 
 
@@ -130,7 +130,7 @@ def test_what_a_stopped_reclaim_left_is_not_taken_for_other_pictures(tmp_path: P
         collection.delete([first])
         fill(collection, 1, seed=9)  # as many as before, and each lies one row further on
         rebuild(collection, "ivf_sq8", reclaim=True)
-        indexes.append(collection.snapshots.manifest(collection.view().epoch).sha256)
+        indexes.append(collection.snapshots.manifest(collection.snapshot().epoch).sha256)
     assert indexes[0] == indexes[1]
 
 
@@ -214,15 +214,15 @@ def test_filters_near_and_far_from_the_query_keep_their_recall(
     images = [new_image(i, inside=bool(inside)) for i, inside in enumerate(inside_N)]
     collection.add(images, vectors_ND)
     rebuild(collection, family)
-    view = collection.view()
-    allow = view.select(parse_filter({"match": {"inside": True}}))
+    snapshot = collection.snapshot()
+    where = Matching(parse_filter({"match": {"inside": True}}))
     hits = 0
     for query_D in query_QD:
-        found = view.search(query_D, 10, allow=allow, recall=0.95)
-        truth = view.search(query_D, 10, allow=allow, recall=1.0)
+        found = snapshot.nearest(query_D, 10, where=where, recall=0.95)
+        truth = snapshot.nearest(query_D, 10, where=where, recall=1.0)
         assert truth.mode == "exact"
-        assert inside_N[found.slots_K].all()
-        hits += len(np.intersect1d(found.slots_K, truth.slots_K))
+        assert inside_N[found.ids_K - 1].all()
+        hits += len(np.intersect1d(found.ids_K, truth.ids_K))
     assert hits / 400 >= 0.95
 
 
@@ -254,8 +254,8 @@ def test_few_matches_are_scanned_and_a_whole_collection_is_searched_through_its_
     ids = collection.add([new_image(i, odd=bool(i % 2)) for i in range(4000)], unit_vectors(4000, DIM))
     rebuild(collection, "ivf_sq8")
     query_D = unit_vectors(1, DIM, seed=43)[0]
-    odd = collection.view().select(parse_filter({"match": {"odd": True}}))
-    assert collection.view().search(query_D, 10).mode == "top_k"
-    assert collection.view().search(query_D, 10, allow=odd).mode == "exact"
+    odd = Matching(parse_filter({"match": {"odd": True}}))
+    assert collection.snapshot().nearest(query_D, 10).mode == "top_k"
+    assert collection.snapshot().nearest(query_D, 10, odd).mode == "exact"
     collection.delete(ids[300:])
-    assert collection.view().search(query_D, 10).mode == "exact"
+    assert collection.snapshot().nearest(query_D, 10).mode == "exact"

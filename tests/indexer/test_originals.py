@@ -20,5 +20,5 @@ def test_a_member_of_a_shard_is_read_whatever_its_name_and_its_folder_hold(
     write_shard(shard, {"other.png": b"another", member: b"this one"})
     collection = Collection.open(tmp_path / "data", model_id="m", dim=4)
     collection.add([replace(new_image("a"), uri=f"{shard}#{member}")], unit_vectors(1, 4))
-    (row,) = collection.view().scroll(limit=1)
+    (row,) = collection.snapshot().scroll(limit=1)
     assert OriginalStore(tmp_path / "data").read(row, lambda url: url.encode()) == b"this one"

@@ -273,8 +273,8 @@ def test_a_match_is_judged_by_the_words_whatever_axes_do(tmp_path: Path) -> None
 
     there = SearchQuery((TextPart("thing 7"),), limit=5)
     assert match(there) == "it is being learned"
-    matches.wait(collection.view())
-    ids = [row.id for row in collection.view().scroll(limit=4)]
+    matches.wait(collection.snapshot())
+    ids = [row.id for row in collection.snapshot().scroll(limit=4)]
     axes.put(teach("warm", FromExtremes(tuple(ids[:2]), tuple(ids[2:])), collection, encoder))
     found = [match(SearchQuery((TextPart(f"thing {n}"),))) for n in range(0, 120, 6)]
     absent = [match(SearchQuery((TextPart(f"thing {n}"),))) for n in range(500, 520)]

@@ -13,6 +13,7 @@ import pytest
 
 from indexer.collection.collection import Collection
 from indexer.tables.recall_log import RecallLog
+from indexer.where import EVERYTHING
 from rerank.monitor import RecallMonitor, Sample
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
@@ -155,14 +156,14 @@ def test_live_searches_are_measured(tmp_path: Path) -> None:
     log = RecallLog(collection.database, "default")
     assert log.estimate() is None
     monitor = RecallMonitor(log, share=1.0)
-    view = collection.view()
-    found = [view.search(query_D, 10, recall=0.9) for query_D in vectors_ND[:4]]
+    snapshot = collection.snapshot()
+    found = [snapshot.nearest(query_D, 10, recall=0.9) for query_D in vectors_ND[:4]]
     for query_D, matches in zip(vectors_ND, found, strict=False):
         assert matches.mode == "top_k"
-        monitor.offer(Sample(view, query_D, view.live(), (), 0.9, matches.slots_K))
+        monitor.offer(Sample(snapshot, query_D, EVERYTHING, 0.9, matches.ids_K))
     # An answer that is half wrong must be seen as one.
-    wrong = np.concatenate([found[3].slots_K[:5], np.arange(2900, 2905)])
-    monitor.offer(Sample(view, vectors_ND[3], view.live(), (), 0.9, wrong))
+    wrong = np.concatenate([found[3].ids_K[:5], np.arange(2901, 2906)])
+    monitor.offer(Sample(snapshot, vectors_ND[3], EVERYTHING, 0.9, wrong))
     estimate = until(log.estimate, lambda it: it is not None and it.samples == 5)
     monitor.close()
     assert estimate is not None

@@ -8,6 +8,7 @@ import pytest
 
 from indexer.blobs.originals import OriginalStore
 from indexer.collection.collection import Collection
+from indexer.protocols import Version
 from indexer.tables.generated import GenerationStore
 from indexer.types import ImageId
 from rerank.generate.safety import Blocklist
@@ -160,7 +161,7 @@ def test_only_words_that_nothing_fits_are_made(
     setting: Setting, match: Match | str, has_hits: bool, parts: tuple[Part, ...], asked: bool
 ) -> None:
     (image_id,) = setting.collection.add([new_image("a")], unit_vectors(1, 8))
-    hit = Hit(setting.collection.view().row(image_id), 0.5, {"query": 0.5})
-    answer = Answer([hit] if has_hits else [], None, "exact", 1, 1, 1, "m", {}, match=match)
+    hit = Hit(setting.collection.snapshot().rows([image_id])[0], 0.5, {"query": 0.5})
+    answer = Answer([hit] if has_hits else [], None, "exact", 1, Version(1), 1, "m", {}, match=match)
     words = unmet(SearchQuery(parts), answer, threshold=0.1)
     assert words == ("a purple cow" if asked else None)

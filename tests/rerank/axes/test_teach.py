@@ -110,7 +110,7 @@ def test_many_labels_are_split_and_the_test_side_is_never_seen(stand: Stand) -> 
     assert axis.used_U is not None
     assert (axis.figures.n_train, axis.figures.n_held_out) == (216, 24)
     used = set(axis.used_U.tolist())
-    rows = stand.collection.view().rows(stand.ids)  # type: ignore[arg-type]
+    rows = stand.collection.snapshot().rows(stand.ids)
     held = np.array([n for n, row in enumerate(rows) if mark_of(row.sha256) not in used])
     assert len(held) == 24
     assert axis.direction_D is not None
@@ -150,7 +150,7 @@ def test_groups_are_not_torn_apart(stand: Stand) -> None:
     axis = stand.teach(FromLabels(labels))
     assert axis.inputs["groups"] == 20
     assert axis.used_U is not None
-    used, rows = set(axis.used_U.tolist()), stand.collection.view().rows(stand.ids)  # type: ignore[arg-type]
+    used, rows = set(axis.used_U.tolist()), stand.collection.snapshot().rows(stand.ids)
     sides = {(label.group, mark_of(row.sha256) in used) for label, row in zip(labels, rows, strict=True)}
     assert len(sides) == 20
 

@@ -11,6 +11,8 @@ from scipy.stats import gumbel_r
 
 from indexer.collection.collection import Collection
 from indexer.errors import CorruptStoreError, InvalidInputError
+from indexer.types import ImageId
+from indexer.where import EVERYTHING, Ids, Not
 from rerank.axes.moments import Moments, Spread
 from rerank.match.evidence import FEATURES, HITS, Bank, evidence
 from rerank.match.file import load_model, save_model
@@ -26,21 +28,23 @@ ENCODER = ConceptEncoder()
 
 
 def model_of(collection: Collection) -> MatchModel:
-    view = collection.view()
-    moments = Moments.of(view.sample(10_000))
-    return learn(view, ENCODER.encode_texts, moments, np.random.default_rng(0))
+    snapshot = collection.snapshot()
+    moments = Moments.of(snapshot.sample(10_000).vectors_ND)
+    return learn(snapshot, ENCODER.encode_texts, moments, np.random.default_rng(0))
 
 
 def judged(
     model: MatchModel, collection: Collection, text: str, *, without_thing: int | None = None
 ) -> tuple[Match, float]:
     """What `model` says of `text`, over a copy of the answer that the collection itself would give."""
-    view = collection.view()
+    snapshot = collection.snapshot()
     query_D = ENCODER.encode_texts([text])[0]
-    out = [] if without_thing is None else [without_thing]
-    matches = view.search(query_D, HITS, without=out)
-    vectors_KD = view.vectors_at(matches.slots_K)
-    match = model.judge(query_D, matches.scores_K, vectors_KD, Moments.of(view.sample(10_000)).along(query_D))
+    out = EVERYTHING if without_thing is None else Not(Ids((ImageId(1 + without_thing),)))
+    matches = snapshot.nearest(query_D, HITS, out)
+    vectors_KD = snapshot.vectors(matches.ids_K)
+    match = model.judge(
+        query_D, matches.scores_K, vectors_KD, Moments.of(snapshot.sample(10_000).vectors_ND).along(query_D)
+    )
     assert match is not None
     return match, float(matches.scores_K[0])
 
@@ -123,7 +127,7 @@ def test_captions_are_taken_once_each(tmp_path: Path) -> None:
     collection = collection_of(tmp_path, range(5))
     twice = [new_image("again", caption="Thing 3!"), new_image("silent"), new_image("odd", caption=7)]
     collection.add(twice, unit_vectors(3, ENCODER.dim))
-    assert sample_captions(collection.view()).captions == [caption(n) for n in range(5)]
+    assert sample_captions(collection.snapshot()).captions == [caption(n) for n in range(5)]
 
 
 def test_pseudo_queries_lie_where_the_phrases_do() -> None:

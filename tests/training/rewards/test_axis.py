@@ -89,7 +89,7 @@ def test_another_model_is_refused(folder: Path) -> None:
 def test_an_axis_that_tells_nothing_apart_is_refused(tmp_path: Path) -> None:
     taught_collection(tmp_path)
     collection = Collection.open(tmp_path, model_id=tiny_encoder().model_id, dim=DIM)
-    collection.delete([row.id for row in collection.view().scroll()][1:])
+    collection.delete([row.id for row in collection.snapshot().scroll()][1:])
     collection.close()
     with pytest.raises(InvalidInputError, match="does not tell the pictures"):
         axis("like", tmp_path)
