@@ -235,18 +235,22 @@ class Collection:
             return State.read(connection, self.name)
 
     def view(self) -> View:
-        """The newest generation, also when another process wrote it. Cheap when nothing has changed."""
-        with self._lock:
-            for attempt in range(RETRIES):
-                last = attempt == RETRIES - 1
-                try:
-                    self._view = self._newest(self._view, or_exact=last)
-                # Of an epoch that ended after its number was read, or rows that came after they were counted.
-                except (FileNotFoundError, CorruptStoreError, _OvertakenError):
-                    if last:
-                        raise
-                else:
-                    return self._view
+        """The newest generation, also when another process wrote it. Cheap when nothing has changed.
+
+        A new index is read by one thread, outside the lock: the others go on with the one before.
+        """
+        for attempt in range(RETRIES):
+            last = attempt == RETRIES - 1
+            try:
+                with self._lock:
+                    view = self._view = self._newest(self._view, or_exact=last)
+            # Of an epoch that ended after its number was read, or rows that came after they were counted.
+            except (FileNotFoundError, CorruptStoreError, _OvertakenError):
+                if last:
+                    raise
+            else:
+                if not self.snapshots.load(view.matrix, view.epoch) or last:
+                    return view
         raise AssertionError("the loop returns or raises")
 
     def _newest(self, before: View | None, *, or_exact: bool) -> View:
@@ -257,13 +261,13 @@ class Collection:
                 before = None
             is_same = before is not None and before.slots == state.slots
             rows = before.matrix if before is not None and is_same else self._rows(state)
-            snapshot = self.snapshots.current(rows, state.epoch)
+            snapshot = self.snapshots.current(state.epoch)
             built = 0 if snapshot is None else snapshot.built
             if built > len(rows):
                 if not or_exact:
                     raise _OvertakenError
                 snapshot, built = None, 0
-            if before is not None and (before.generation, before.built) == (state.generation, built):
+            if before is not None and before.generation == state.generation and before.is_on(snapshot):
                 return before
             since = 0 if before is None else before.generation
             dead = self.catalog.tombstones(connection, after=since, until=state.generation)

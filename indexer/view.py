@@ -93,6 +93,10 @@ class View:
         self._filters: dict[str, Bitmap] = {}
         self._columns: dict[str, ndarray] = {}
 
+    def is_on(self, snapshot: Snapshot | None) -> bool:
+        """Whether it searches this very index."""
+        return self._snapshot is snapshot
+
     @property
     def family(self) -> Family | None:
         return None if self._snapshot is None else self._snapshot.family

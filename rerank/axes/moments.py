@@ -60,15 +60,34 @@ class MomentsCache:
     """The moments of the newest view, taken anew only when the collection has drifted from the sample."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._moments: Moments | None = None
-        self._taken_at = (0, 0)  # slots, images
+        self._taking = Lock()
+        self._taken: _Taken | None = None  # replaced as a whole, so that it is read unlocked
 
     def of(self, view: View) -> Moments:
-        with self._lock:
-            slots, images = self._taken_at
-            change = abs(view.slots - slots) + abs(view.images - images)
-            if self._moments is None or change > DRIFT * max(images, 1):
-                self._moments = Moments.of(view.sample(SAMPLE))
-                self._taken_at = (view.slots, view.images)
-            return self._moments
+        """While one thread takes them anew, the others have those from before; only without any they wait."""
+        taken = self._taken
+        if taken is None or taken.has_drifted(view):
+            if not self._taking.acquire(blocking=taken is None):
+                assert taken is not None
+                return taken.moments
+            try:
+                taken = self._taken
+                if taken is None or taken.has_drifted(view):
+                    moments = Moments.of(view.sample(SAMPLE))
+                    self._taken = taken = _Taken(moments, view.slots, view.images)
+            finally:
+                self._taking.release()
+        return taken.moments
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Moments, and the size of the collection when they were taken."""
+
+    moments: Moments
+    slots: int
+    images: int
+
+    def has_drifted(self, view: View) -> bool:
+        change = abs(view.slots - self.slots) + abs(view.images - self.images)
+        return change > DRIFT * max(self.images, 1)
