@@ -276,17 +276,19 @@ class Collection:
         )
 
     def _newest(self) -> LocalSnapshot:
-        with self._lock:
-            for attempt in range(RETRIES):
-                last = attempt == RETRIES - 1
-                try:
-                    self._snapshot = self._refreshed(self._snapshot, or_exact=last)
-                # Of an epoch that ended after its number was read, or rows that came after they were counted.
-                except (FileNotFoundError, CorruptStoreError, _OvertakenError):
-                    if last:
-                        raise
-                else:
-                    return self._snapshot
+        """A new index is read by one thread, outside the lock: the others go on with the one before."""
+        for attempt in range(RETRIES):
+            last = attempt == RETRIES - 1
+            try:
+                with self._lock:
+                    snapshot = self._snapshot = self._refreshed(self._snapshot, or_exact=last)
+            # Of an epoch that ended after its number was read, or rows that came after they were counted.
+            except (FileNotFoundError, CorruptStoreError, _OvertakenError):
+                if last:
+                    raise
+            else:
+                if not self.snapshots.load(snapshot.matrix, snapshot.epoch) or last:
+                    return snapshot
         raise AssertionError("the loop returns or raises")
 
     def _refreshed(self, before: LocalSnapshot | None, *, or_exact: bool) -> LocalSnapshot:
@@ -297,13 +299,13 @@ class Collection:
                 before = None
             is_same = before is not None and before.slots == state.slots
             rows = before.matrix if before is not None and is_same else self._rows(state)
-            index = self.snapshots.current(rows, state.epoch)
+            index = self.snapshots.current(state.epoch)
             built = 0 if index is None else index.built
             if built > len(rows):
                 if not or_exact:
                     raise _OvertakenError
                 index, built = None, 0
-            if before is not None and (before.version.number, before.built) == (state.generation, built):
+            if before is not None and before.version.number == state.generation and before.index is index:
                 return before
             since = 0 if before is None else before.version.number
             dead = self.catalog.tombstones(connection, after=since, until=state.generation)

@@ -85,17 +85,41 @@ class SnapshotStore:
         self._folder = folder
         self.gpu = gpu
         self._segment_rows = segment_rows
-        self._lock = Lock()
-        self._loaded: Loaded | None = None
-        self._mark: Mark | None = None  # of the manifest that named it
+        self._loading = Lock()  # held by who reads files, which may take seconds: a search never waits for it
+        self._is_first = True
+        self._in_force: tuple[Mark, Loaded] | None = None  # replaced as a whole, so that it is read unlocked
         self._rejected: Mark | None = None  # a manifest that failed
         self._again_at = math.inf  # on the monotonic clock: something could not be read
 
-    def current(self, rows: Rows, epoch: int) -> Snapshot | None:
-        """The index in force, or None. It may cover rows that were published after `rows`."""
-        with self._lock:
-            loaded = self._current(rows, epoch)
-        return None if loaded is None else loaded.snapshot
+    def current(self, epoch: int) -> Snapshot | None:
+        """The index that `load` has brought into force, or None. It may cover rows published since.
+
+        While another is read, that is the one before: it covers rows that do not change.
+        """
+        in_force = self._in_force
+        try:
+            listed = self._listed(epoch)
+        except FileNotFoundError:
+            return None
+        if in_force is None or in_force[0].epoch != epoch or listed == self._rejected:
+            return None
+        return in_force[1].snapshot
+
+    def load(self, rows: Rows, epoch: int) -> bool:
+        """Read what the manifest names, unless it is in force; whether `current` answers otherwise now.
+
+        False at once while another thread is at it: searches go on as before. Only the first call of all
+        waits, since scanning all rows of a cold disk takes longer than reading an index over them.
+        """
+        in_force, rejected = self._in_force, self._rejected
+        if not self._loading.acquire(blocking=self._is_first):
+            return False
+        try:
+            self._current(rows, epoch)
+            self._is_first = False
+        finally:
+            self._loading.release()
+        return self._in_force is not in_force or self._rejected != rejected
 
     def manifest(self, epoch: int) -> Manifest:
         """FileNotFoundError when nothing was built; CorruptStoreError when it cannot be read."""
@@ -172,7 +196,7 @@ class SnapshotStore:
         on_cpu = listed.family == "ivf_rabitq" or (listed.family == "ivf_sq8" and self.gpu is None)
         if not on_cpu or len(rows) - listed.covered < self._segment_rows:
             return False
-        with self._lock:
+        with self._loading:
             loaded = self._current(rows, epoch)
         if loaded is None or not self._has_many(loaded, rows):
             return False
@@ -208,12 +232,12 @@ class SnapshotStore:
 
     def _current(self, rows: Rows, epoch: int) -> Loaded | None:
         try:
-            stat = self._path(epoch).stat()
+            mark = self._listed(epoch)
         except FileNotFoundError:
             return None
-        mark = Mark(epoch, stat.st_ino, stat.st_mtime_ns)
-        if mark in (self._rejected, self._mark) and time.monotonic() < self._again_at:
-            return None if mark == self._rejected else self._loaded
+        known = None if self._in_force is None else self._in_force[0]
+        if mark in (self._rejected, known) and time.monotonic() < self._again_at:
+            return None if mark == self._rejected or self._in_force is None else self._in_force[1]
         self._rejected, self._again_at = None, math.inf
         try:
             manifest = self.manifest(epoch)
@@ -229,12 +253,12 @@ class SnapshotStore:
                 return self._current(rows, epoch)
             self._reject(mark, error)
             return None
-        self._mark, self._loaded = mark, loaded
+        self._in_force = mark, loaded
         return loaded
 
     def _open(self, manifest: Manifest, rows: Rows, epoch: int) -> Loaded:
         """What is open already is not read again."""
-        before = self._loaded
+        before = None if self._in_force is None else self._in_force[1]
         if before is None or before.manifest.base != manifest.base:
             manifest.base.check(self._folder)
             placed, known = _load(self._folder / manifest.index, manifest.family, rows, self.gpu), {}
@@ -313,6 +337,11 @@ class SnapshotStore:
         beside.replace(path)
         sync_folder(self._folder)
         return path
+
+    def _listed(self, epoch: int) -> Mark:
+        """FileNotFoundError when there is no manifest."""
+        stat = self._path(epoch).stat()
+        return Mark(epoch, stat.st_ino, stat.st_mtime_ns)
 
     def _replaced(self, manifest: Manifest, epoch: int) -> bool:
         try:

@@ -156,7 +156,8 @@ class Fields:
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._lock = Lock()
+        self._lock = Lock()  # of the two tables; reading a field takes its own
+        self._locks: dict[str, Lock] = {}
         self._columns: dict[str, Column] = {}
 
     def mask(self, condition: Filter, slots: int, rows: int, to_rows: ToRows) -> Bool[ndarray, " n"]:
@@ -241,10 +242,16 @@ class Fields:
 
     def _column(self, field: str, slots: int) -> Column:
         with self._lock:
+            column = self._columns.get(field)
+            lock = self._locks.setdefault(field, Lock())
+        if column is not None and column.end >= slots:
+            return column
+        with lock:  # reading all pictures may take seconds: other fields do not wait
             column = self._columns.get(field) or Column.empty()
             if column.end < slots:
                 column = column.extended(self._read(field, column.end, slots), slots)
-                self._columns[field] = column
+                with self._lock:
+                    self._columns[field] = column
         return column
 
 

@@ -60,15 +60,34 @@ class MomentsCache:
     """The moments of the newest snapshot, taken again once the collection has drifted from the sample."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._moments: Moments | None = None
-        self._taken_at = (0, 0)  # writes, images
+        self._taking = Lock()
+        self._taken: _Taken | None = None  # replaced as a whole, so that it is read unlocked
 
     def of(self, snapshot: Snapshot) -> Moments:
-        with self._lock:
-            writes, images = self._taken_at
-            change = abs(snapshot.writes - writes) + abs(snapshot.images - images)
-            if self._moments is None or change > DRIFT * max(images, 1):
-                self._moments = Moments.of(snapshot.sample(SAMPLE).vectors_ND)
-                self._taken_at = (snapshot.writes, snapshot.images)
-            return self._moments
+        """While one thread takes them anew, the others have those from before; only without any they wait."""
+        taken = self._taken
+        if taken is None or taken.has_drifted(snapshot):
+            if not self._taking.acquire(blocking=taken is None):
+                assert taken is not None
+                return taken.moments
+            try:
+                taken = self._taken
+                if taken is None or taken.has_drifted(snapshot):
+                    moments = Moments.of(snapshot.sample(SAMPLE).vectors_ND)
+                    self._taken = taken = _Taken(moments, snapshot.writes, snapshot.images)
+            finally:
+                self._taking.release()
+        return taken.moments
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Moments, and the size of the collection when they were taken."""
+
+    moments: Moments
+    writes: int
+    images: int
+
+    def has_drifted(self, snapshot: Snapshot) -> bool:
+        change = abs(snapshot.writes - self.writes) + abs(snapshot.images - self.images)
+        return change > DRIFT * max(self.images, 1)
