@@ -68,6 +68,6 @@ ServicesDep = Annotated[Services, Depends(_services)]
 JobsDep = Annotated[JobRunner, Depends(_jobs)]
 OrdersDep = Annotated[Orders, Depends(_orders)]
 OnMissDep = Annotated[GenerateOnMiss, Depends(_on_miss)]
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
+IdempotencyHeader = Annotated[str | None, Header(min_length=1, max_length=255)]
 ClientDep = Annotated[str, Depends(_client)]
 Queued = Depends(_slot)

@@ -17,10 +17,11 @@ from indexer.errors import (
     UnsafePictureError,
 )
 from indexer.tables.generated import Generation
+from indexer.tables.jobs import FINAL, Job
 from service.generation.orders import Orders
 from service.generation.studio import Studio
 from service.generation.wish import Wish
-from service.jobs import FINAL, Job, JobRunner
+from service.jobs import JobRunner
 
 POLL_S = 0.1  # between two looks at a job: one costs a lookup in the database
 # What a failed job's code, or the state of a cancelled one, is as an error.

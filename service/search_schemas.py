@@ -277,18 +277,19 @@ class MatchBody(BaseModel):
     """Behind `match_probability`, which is that of a fitting picture among the first ten hits for the words.
 
     `held`: that the collection holds one, found or not. `basis`: what taught it, `captions` or the
-    `background`. `reason`: why there is no probability.
+    `background`. `reason`: why there is no probability. `threshold`: below it perhaps nothing fits.
     """
 
     held: float | None
     basis: Basis | None
     reason: str | None
+    threshold: float
 
     @classmethod
-    def of(cls, match: Match | str) -> Self:
+    def of(cls, match: Match | str, threshold: float) -> Self:
         if isinstance(match, str):
-            return cls(held=None, basis=None, reason=match)
-        return cls(held=match.held, basis=match.basis, reason=None)
+            return cls(held=None, basis=None, reason=match, threshold=threshold)
+        return cls(held=match.held, basis=match.basis, reason=None, threshold=threshold)
 
 
 class JobRef(BaseModel):
@@ -335,7 +336,9 @@ class SearchAnswer(BaseModel):
     timings_ms: dict[str, float]
 
     @classmethod
-    def of(cls, answer: Answer, miss: Miss | None = None) -> Self:
+    def of(
+        cls, answer: Answer, miss: Miss | None = None, *, match_threshold: float = DEFAULT_THRESHOLD
+    ) -> Self:
         return cls(
             hits=[HitBody.of(hit) for hit in answer.hits],
             cursor=answer.cursor,
@@ -347,7 +350,7 @@ class SearchAnswer(BaseModel):
             rewritten=answer.rewritten,
             rewrite=None if answer.rewrite is None else RewriteBody.of(answer.rewrite),
             match_probability=answer.match.probability if isinstance(answer.match, Match) else None,
-            match=MatchBody.of(answer.match),
+            match=MatchBody.of(answer.match, match_threshold),
             vendi=answer.vendi,
             facets={
                 name: [CountBody(value=one.value, count=one.count) for one in counts]

@@ -34,6 +34,10 @@ class Settings(BaseSettings):
     url_timeout_s: PositiveFloat = 20.0  # for one picture by URL
     allow_private_urls: bool = False  # fetch from private addresses too: only on a network you trust
 
+    job_lease_s: PositiveFloat = (
+        15.0  # a job whose server says nothing for so long is run again, by another too
+    )
+
     log_wishes: bool = False  # record what people wanted: words that nothing fits, opened hits, promotions
 
     generate_queue: PositiveInt = 32  # pictures' jobs that may wait; more are answered 429

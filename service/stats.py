@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from indexer.tables.recall_log import RecallEstimate
-from service.wiring import Services
+from indexer.collection.collection import Collection
+from indexer.tables.recall_log import RecallEstimate, RecallLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class Stats:
         return self.recall is not None and self.recall.high < self.recall_alert
 
 
-def stats_of(services: Services) -> Stats:
-    store = services.collection.info()
+def stats_of(collection: Collection, recall_alert: float) -> Stats:
+    store = collection.info()
     return Stats(
         images=store.images,
         data_version=store.version.number,
         generation=store.version.number,
-        model=services.encoder.model_id,
+        model=collection.model_id,
         index=store.index,
         index_device=store.index_device,
         gpu_failures=store.gpu_failures,
@@ -44,6 +44,6 @@ def stats_of(services: Services) -> Stats:
         unindexed_rows=store.unindexed_rows,
         deleted_rows=store.deleted_rows,
         disk_bytes=store.disk_bytes,
-        recall=services.recall.estimate(),
-        recall_alert=services.settings.recall_alert,
+        recall=RecallLog(collection.database, collection.name).estimate(),
+        recall_alert=recall_alert,
     )

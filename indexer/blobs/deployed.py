@@ -128,15 +128,19 @@ class DeployedStore:
         ids = state.ids if state.current == id_ else (*state.ids, id_)
         self._write(ids, state, {"did": "use", "id": id_, **said})
 
+    def before(self) -> InService:
+        """What a rollback would put in force. Raises ConflictError: there is nothing to go back from."""
+        state = self.state()
+        if not state.ids:
+            raise ConflictError("no generator was put in service here: there is none to go back from")
+        return InService(state.ids[:-1])
+
     def rollback(self) -> str | None:
         """Put the one before in force and return it; None is the usual generator. Call it inside `held`.
 
         Raises ConflictError: there is none before.
         """
-        state = self.state()
-        if not state.ids:
-            raise ConflictError("no generator was put in service here: there is none to go back from")
-        before = InService(state.ids[:-1])
+        state, before = self.state(), self.before()
         if before.current is not None:
             self.check(before.current)
         self._write(before.ids, state, {"did": "rollback", "id": state.ids[-1]})

@@ -18,7 +18,7 @@ import numpy as np
 from indexer.blobs.deployed import CURRENT, DeployedStore, parse_state
 from indexer.collection.collection import DATABASE
 from indexer.collection.index_store import SnapshotStore
-from indexer.collection.verify import verify
+from indexer.collection.verify import MODEL_UNNAMED, verify
 from indexer.disk.faults import reached
 from indexer.disk.files import replace_text, sync_file, sync_folder
 from indexer.disk.lock import WriterLock
@@ -111,8 +111,9 @@ def restore(source: Path, data_dir: Path, *, tell: Callable[[str], None] = lambd
     if data_dir.exists() and any(data_dir.iterdir()):
         raise ConflictError(f"{data_dir} is not empty: restore into a new folder, then move it there")
     report = verify(source, full=True)
-    if report.problems:
-        first = report.problems[0]
+    damages = [it for it in report.problems if it.code != MODEL_UNNAMED]  # that one can be mended afterwards
+    if damages:
+        first = damages[0]
         raise CorruptStoreError(f"{source} is damaged: {first.code}: {first.where}: {first.message}")
     copier = _Copier(tell)
     data_dir.mkdir(parents=True, exist_ok=True)

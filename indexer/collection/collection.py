@@ -102,11 +102,13 @@ class Collection:
         exact_rows: int = EXACT_ROWS,
         segment_rows: int = SEGMENT_ROWS,
         gpu: Gpu | None = None,
+        model: str | None = None,
     ) -> "Collection":
         """Open the collection `name`, made for `model_id` when it does not exist.
 
         At most `exact_rows` eligible pictures are scanned exactly even where there is an index. So many as
         `segment_rows` behind it are put into its lists. It is searched on `gpu` when its family can be.
+        `model` is the name that loads its encoder, kept for those who open it later; None: `model_id` is it.
 
         Raises:
             ModelMismatchError: It holds vectors of another model.
@@ -117,7 +119,7 @@ class Collection:
         (data_dir / name).mkdir(parents=True, exist_ok=True)
         database = Database(data_dir / DATABASE)
         with database.write() as connection:
-            states.create(connection, name, model_id, dim)
+            states.create(connection, name, model_id, dim, model)
             have = State.read(connection, name)
         if (have.model_id, have.dim) != (model_id, dim):
             database.close()

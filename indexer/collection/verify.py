@@ -16,10 +16,12 @@ from indexer.collection.index_store import SnapshotStore
 from indexer.disk.files import sha256_of_file
 from indexer.disk.vectors import VectorFile
 from indexer.errors import CorruptStoreError, NotFoundError
+from indexer.made_with import encoder_name
 from indexer.tables.collections import State, names
 from indexer.tables.database import Connection, Database
 
 BLOCK = 65_536
+MODEL_UNNAMED = "model_unnamed"
 UNIT_TOLERANCE = 5e-3  # of the length of a unit vector after rounding to float16
 
 
@@ -70,6 +72,9 @@ def _problems(data_dir: Path, path: Path, full: bool, checked: dict[str, int]) -
             for name in names(connection):
                 checked["collections"] += 1
                 state = State.read(connection, name)
+                if encoder_name(connection, name, data_dir) is None:
+                    message = f"nothing says what loads {state.model_id}: open it once with the model's name"
+                    yield Problem(MODEL_UNNAMED, name, message)
                 yield from _slots(connection, data_dir / name, name, state, checked)
                 yield from _vectors(data_dir / name, state, full, checked)
             yield from _generations(connection, data_dir, full, checked)

@@ -51,12 +51,23 @@ def birth(connection: Connection, name: str) -> float:
     return float(created_at)
 
 
-def create(connection: Connection, name: str, model_id: str, dim: int) -> None:
-    """Make the collection unless it is there."""
+def create(connection: Connection, name: str, model_id: str, dim: int, model: str | None) -> None:
+    """Make the collection unless it is there. `model` loads its encoder again: kept where nothing is yet."""
     connection.execute(
-        "INSERT OR IGNORE INTO collection (name, model_id, dim, created_at) VALUES (?, ?, ?, ?)",
-        (name, model_id, dim, time.time()),
+        "INSERT OR IGNORE INTO collection (name, model_id, dim, created_at, model) VALUES (?, ?, ?, ?, ?)",
+        (name, model_id, dim, time.time(), model or model_id),
     )
+    if model is not None:
+        connection.execute(
+            "UPDATE collection SET model = ? WHERE name = ? AND model_id = ? AND coalesce(model, '') = ''",
+            (model, name, model_id),
+        )
+
+
+def model_of(connection: Connection, name: str) -> str | None:
+    """What loads the collection's encoder again; None where it is not known."""
+    (model,) = connection.execute("SELECT model FROM collection WHERE name = ?", (name,)).fetchone()
+    return model or None
 
 
 def advance(connection: Connection, name: str, *, slots: int | None = None) -> int:

@@ -91,7 +91,7 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # Marks of the pictures that an axis was fitted on (indexer.tables.axes).
     "ALTER TABLE axis ADD COLUMN used BLOB",
-    # Pictures made here (indexer.tables.generated), and a fair and bounded queue (service.jobs).
+    # Pictures made here (indexer.tables.generated); a fair and bounded queue (indexer.tables.jobs).
     """
     CREATE TABLE generation (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -150,6 +150,13 @@ MIGRATIONS: tuple[str, ...] = (
         probability REAL,                       -- of a match, where it was known
         at REAL NOT NULL
     )
+    """,
+    # Whose a running job is, and when its owner last said so (indexer.tables.jobs). The name that loads the
+    # encoder of a collection, which used to be a file in its folder (indexer.tables.collections).
+    """
+    ALTER TABLE job ADD COLUMN owner TEXT;
+    ALTER TABLE job ADD COLUMN beat_at REAL;
+    ALTER TABLE collection ADD COLUMN model TEXT
     """,
     # Versions of pictures that an edit replaced or a deletion ended (indexer.tables.images): what a snapshot
     # that was taken before reads, until space is reclaimed.

@@ -13,7 +13,6 @@ from indexer.types import ImageId
 
 KEPT = 100_000  # rows of all collections together; the oldest go
 MOST_CHARACTERS = 2_000  # of words that are kept: more is no prompt
-MISS_SUBJECT = "miss:"  # of the jobs that a miss starts: miss:COLLECTION:HASH
 
 Kind = Literal["miss", "click", "promotion"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -25,10 +24,6 @@ INSERT = """
 PRUNE = "DELETE FROM wanted WHERE number <= (SELECT max(number) FROM wanted) - ?"
 ALL = """
     SELECT kind, words, image, generation, probability, at FROM wanted WHERE collection = ? ORDER BY number
-"""
-STARTED = """
-    SELECT json_extract(params, '$.prompt') FROM job
-    WHERE substr(subject, 1, length(?1)) = ?1 ORDER BY created_at, id
 """
 
 
@@ -67,12 +62,6 @@ class WantedLog:
         """The oldest first."""
         with self._database.read() as connection:
             return [_wanted(row) for row in connection.execute(ALL, (self._collection,))]
-
-    def prompts_of_misses(self) -> list[str]:
-        """Of each job that a miss has started, whatever became of it: they are kept without this log too."""
-        subject = f"{MISS_SUBJECT}{self._collection}:"
-        with self._database.read() as connection:
-            return [str(prompt) for (prompt,) in connection.execute(STARTED, (subject,))]
 
 
 def _is_text(words: str) -> bool:

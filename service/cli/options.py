@@ -1,11 +1,12 @@
 """Options that commands share, and the settings that come of them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.settings import Settings
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Where Kallos keeps its data.", envvar="KALLOS_DATA_DIR")
@@ -22,8 +23,10 @@ Sheet = Annotated[
 ]
 
 
-def settings_from(**given: object) -> Settings:
+def settings_from(**given: object) -> "Settings":
     """The environment's settings, with the options that were given in place of theirs."""
+    from service.settings import Settings
+
     return Settings().model_validate(
         Settings().model_dump() | {k: v for k, v in given.items() if v is not None}
     )

@@ -60,6 +60,7 @@ class Deployer:
 
     def rollback(self) -> Deployment:
         """Put the one before in force. Raises ConflictError: there is none."""
+        self._store.before()  # before `held` makes a folder
         with self._store.held():
             before = self._in_service()
             id_ = self._store.rollback()

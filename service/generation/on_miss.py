@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
 
-from indexer.errors import InvalidInputError, KallosError, LimitError
-from indexer.imaging.decode import sha256_of
+from indexer.errors import InvalidInputError, KallosError, LimitError, UnavailableError
 from indexer.tables.generated import Generation, GenerationStore
-from indexer.tables.interactions import MISS_SUBJECT
-from rerank.generate.safety import normalised
+from indexer.tables.jobs import Job
+from rerank.generate.misses import subject_of
 from rerank.match.model import Match
 from rerank.query import rephrasable
 from rerank.types import Answer, SearchQuery
 from service.generation.orders import Orders
 from service.generation.wish import Wish
-from service.jobs import Job, JobRunner
+from service.jobs import JobRunner
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,7 @@ class Miss:
     """`kept`: `generation` answers. `running`: `job` will, it was asked for before. `started`: `job` is new.
 
     `refused`: nothing is made, and `code` and `reason` say why: a full queue, a spent budget, words that are
-    not wanted, or the same words failed or were cancelled a short while ago.
+    not wanted, the same words failed or were cancelled a short while ago, or this server makes no pictures.
     """
 
     outcome: Literal["kept", "running", "started", "refused"]
@@ -45,8 +44,7 @@ class GenerateOnMiss:
 
     def ask(self, text: str, *, client: str) -> Miss:
         """Never raises because of what `text` is, or of a limit: the search itself has its answer."""
-        words = sha256_of(normalised(text).encode("utf-8", "surrogatepass"))
-        subject = f"{MISS_SUBJECT}{self._store.collection}:{words}"
+        subject = subject_of(self._store.collection, text)
         with self._asking:
             job = self._jobs.about(subject)
             known = None if job is None else self._known(job)
@@ -67,7 +65,7 @@ class GenerateOnMiss:
     def _begin(self, prompt: str, subject: str, client: str) -> Miss:
         try:
             job = self._orders.submit(Wish(prompt), client=client, subject=subject)
-        except (InvalidInputError, LimitError) as refusal:
+        except (InvalidInputError, LimitError, UnavailableError) as refusal:
             return _refused(refusal)
         return Miss("started", job=job)
 

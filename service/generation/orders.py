@@ -1,10 +1,10 @@
 """Wishes become jobs: refused, found again, or queued."""
 
+from indexer.tables.jobs import IdempotencyKey, Job
 from service.generation.studio import Studio
 from service.generation.wish import Wish
 from service.generation.work import KIND
-from service.job_rules import Once
-from service.jobs import Job, JobRunner, Order
+from service.jobs import JobRequest, JobRunner
 
 
 class Orders:
@@ -19,7 +19,7 @@ class Orders:
             wish: What to make.
             client: Who asks: its pictures of this hour are counted.
             key: An Idempotency-Key: with the same wish it finds the job that it has started before.
-            subject: What `JobRunner.about` finds the job by.
+            subject: What `JobRunner.about` finds the job by. One that waits or runs already takes its place.
 
         Raises:
             PromptRefusedError: This server does not make that.
@@ -27,5 +27,8 @@ class Orders:
             ReusedKeyError: `key` came with another wish.
         """
         self._studio.check(wish)
-        once = None if key is None else Once.of(client, key, {KIND: wish.to_json()})
-        return self._jobs.submit(KIND, wish.seeded().to_json(), Order(client, wish.count, subject, once))
+        once = None if key is None else IdempotencyKey.of(client, key, {KIND: wish.to_json()})
+        request, params = JobRequest(client, wish.count, subject, once), wish.seeded().to_json()
+        if subject is None:
+            return self._jobs.submit(KIND, params, request)
+        return self._jobs.submit_once(KIND, params, request, unless="subject")

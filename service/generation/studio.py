@@ -6,7 +6,12 @@ from importlib.metadata import version
 from threading import RLock
 
 from indexer.blobs.originals import OriginalStore
-from indexer.errors import OutOfMemoryError, PictureRefusedError
+from indexer.errors import (
+    GenerationUnavailableError,
+    OutOfMemoryError,
+    PictureRefusedError,
+    UnavailableError,
+)
 from indexer.imaging.decode import sha256_of
 from indexer.imaging.enlarge import resize
 from indexer.imaging.provenance import Origin, to_signed_png
@@ -14,35 +19,47 @@ from indexer.tables.generated import Generation, GenerationStore
 from indexer.types import JSONValue
 from rerank.generate.request import Generated, Generator, Pixels, Progress
 from rerank.generate.safety import Blocklist, Classifier
+from service.generation.option_names import with_settings
 from service.generation.wish import Wish
 
 DISPLAY_SIDE = 512  # pixels of the longer side, where nobody asked for a size and the generator's is smaller
 
 
 class Studio:
-    """Safe to use from threads.
+    """Safe to use from threads. Without a generator it has the pictures that were made, and makes no more.
 
     Hold `files` while something that is not yet in the database needs a file of originals/.
     """
 
     def __init__(
         self,
-        generator: Generator,
+        generator: Generator | None,
         store: GenerationStore,
         originals: OriginalStore,
         *,
         blocklist: Blocklist | None = None,
         classifier: Classifier | None = None,
+        problem: str | None = None,
     ) -> None:
-        self.generator = generator
+        self.problem = problem
         self.store = store
+        self._generator = generator
         self.files = RLock()
         self._originals = originals
         self._blocklist = blocklist or Blocklist([])
         self._classifier = classifier
 
+    @property
+    def generator(self) -> Generator:
+        """Raises GenerationUnavailableError: there is none."""
+        if self._generator is None:
+            raise self._unavailable()
+        return self._generator
+
     def check(self, wish: Wish) -> None:
-        """Raises PromptRefusedError: this server does not make that."""
+        """Raises PromptRefusedError or GenerationUnavailableError: it does not make that, or nothing."""
+        if self._generator is None:
+            raise self._unavailable()
         self._blocklist.check(wish.prompt)
 
     def paint(
@@ -53,12 +70,15 @@ class Studio:
         Raises:
             PictureRefusedError: The classifier says no; nothing is stored.
             OutOfMemoryError: There was not enough memory for it.
+            UnavailableError: The generator cannot draw; settings that would help are named.
         """
         started = time.monotonic()
         try:
             made = self.generator.generate(wish.request(part), on_step)
         except MemoryError as error:
             raise OutOfMemoryError("there was not enough memory to make this picture") from error
+        except UnavailableError as error:
+            raise type(error)(with_settings(str(error))) from error
         self._judge(made.pixels)
         data = to_signed_png(_fitted(made.pixels, wish), _origin(made, wish))
         return self._keep(data, made, wish, part, job, time.monotonic() - started)
@@ -76,6 +96,9 @@ class Studio:
 
     def content(self, made: Generation) -> bytes:
         return self._originals.get(made.sha256)
+
+    def _unavailable(self) -> GenerationUnavailableError:
+        return GenerationUnavailableError(f"no picture can be made: {self.problem}")
 
     def _judge(self, pixels: Pixels) -> None:
         if self._classifier is None:

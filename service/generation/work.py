@@ -11,7 +11,6 @@ from service.generation.wish import Wish
 from service.jobs import Control
 
 KIND = "generate"
-MOST_ATTEMPTS = 3  # at a job during which the process dies
 
 
 class StoppedError(Exception):

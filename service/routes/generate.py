@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query, Response, status
 
 from indexer.imaging.decode import render
 from service.content import picture
-from service.deps import ClientDep, IdempotencyKey, OrdersDep, ServicesDep
+from service.deps import ClientDep, IdempotencyHeader, OrdersDep, ServicesDep
 from service.generate_schemas import GenerateRequest, GenerationBody, GenerationList
 from service.generation.promote import promote
 from service.routes.jobs import JobBody
@@ -26,7 +26,7 @@ def generate(
     orders: OrdersDep,
     client: ClientDep,
     response: Response,
-    idempotency_key: IdempotencyKey = None,
+    idempotency_key: IdempotencyHeader = None,
 ) -> JobBody:
     """Queue pictures. The job says its place in the queue and the seed, shows previews while it draws
     (`GET /jobs/{id}/events`), survives a restart, and ends with the ids of its generations.
@@ -76,7 +76,7 @@ def get_generation_content(
         data = services.studio.content(made)
         if width is None:
             return data, "image/png"
-        return render(data, services.limits, width), "image/jpeg"
+        return render(data, services.pictures.limits, width), "image/jpeg"
 
     return picture(made.sha256, width, if_none_match, make)
 
@@ -86,7 +86,7 @@ def promote_generation(generation_id: str, services: ServicesDep) -> ImageBody:
     """Make it a picture of the collection: searches find it, and the filter `{"match": {"generated": true}}`
     finds all such. Promoting it again changes nothing.
     """
-    return ImageBody.of(promote(services, generation_id))
+    return ImageBody.of(promote(services.studio, services.intake, services.feedback, generation_id))
 
 
 @router.post("/images/{generation_id}/promote")
@@ -94,4 +94,4 @@ def promote_image(generation_id: str, services: ServicesDep) -> ImageBody:
     """The same, for those who look for it among the images. The id is that of the generation: it has none
     of an image before this.
     """
-    return ImageBody.of(promote(services, generation_id))
+    return ImageBody.of(promote(services.studio, services.intake, services.feedback, generation_id))

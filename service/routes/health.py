@@ -1,7 +1,7 @@
 """Is it up, and can it answer."""
 
 from importlib.metadata import version
-from typing import Literal
+from typing import Literal, Self
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -17,6 +17,25 @@ class ModelFacts(BaseModel):
     licence: str
 
 
+class Part(BaseModel):
+    """`reason`: why it is not available, for people."""
+
+    available: bool
+    reason: str | None
+
+    @classmethod
+    def of(cls, problem: str | None) -> Self:
+        return cls(available=problem is None, reason=problem)
+
+
+class Parts(BaseModel):
+    """What a server can be without: what asks for one that is not available is answered 503."""
+
+    generation: Part
+    indexing: Part
+    rephrasing: Part
+
+
 class Ready(BaseModel):
     """Answered only when the collection opens and counts."""
 
@@ -29,6 +48,7 @@ class Ready(BaseModel):
         description="data_version, by its old name", json_schema_extra={"deprecated": True}
     )
     model: ModelFacts
+    parts: Parts
 
 
 @router.get("/live")
@@ -49,4 +69,9 @@ def ready(services: ServicesDep) -> Ready:
         data_version=snapshot.version.number,
         generation=snapshot.version.number,
         model=ModelFacts(id=encoder.model_id, dim=encoder.dim, licence=encoder.licence),
+        parts=Parts(
+            generation=Part.of(services.studio.problem),
+            indexing=Part.of(services.intake.problem),
+            rephrasing=Part.of(services.search.rephraser.problem),
+        ),
     )

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response, status
@@ -18,6 +19,7 @@ from indexer.types import ImageId, ImageRow
 from indexer.where import EVERYTHING, Matching, Where
 from service.content import picture
 from service.deps import Queued, ServicesDep
+from service.pictures import PictureFiles
 from service.schemas import AnyImageId, Body, Deleted, ImageBody, ImageList, Limit, MetadataIn, Total
 from service.uploads import Upload, add_uploads, forget
 from service.wiring import Services
@@ -133,7 +135,7 @@ def delete_images(services: ServicesDep, filter: RequiredFilterParam) -> Deleted
     """Forget every picture that passes a filter (JSON). Local files stay where they are."""
     ids = services.collection.snapshot().ids(_where(filter))
     for start in range(0, len(ids), MOST_FILES):
-        forget(services, ids[start : start + MOST_FILES])
+        _forget(services, ids[start : start + MOST_FILES])
     return Deleted(deleted=len(ids))
 
 
@@ -151,7 +153,7 @@ def patch_image(image_id: AnyImageId, patch: Patch, services: ServicesDep) -> Im
 @router.delete("/{image_id}", status_code=status.HTTP_204_NO_CONTENT)
 def delete_image(image_id: AnyImageId, services: ServicesDep) -> None:
     """Forget a picture. A local file stays where it is; an uploaded one is removed."""
-    forget(services, [ImageId(image_id)])
+    _forget(services, [ImageId(image_id)])
 
 
 @router.get(
@@ -167,23 +169,27 @@ def get_content(
 ) -> Response:
     """The picture: its original bytes, or with `width` a JPEG at most that many pixels wide."""
     row = _row(services, image_id)
-    return picture(row.sha256, width, if_none_match, lambda: _content(services, row, width))
+    return picture(row.sha256, width, if_none_match, lambda: _content(services.pictures, row, width))
 
 
-def _content(services: Services, row: ImageRow, width: int | None) -> tuple[bytes, str]:
+def _content(pictures: PictureFiles, row: ImageRow, width: int | None) -> tuple[bytes, str]:
     if width is None:
-        return services.originals.read(row, services.fetcher.fetch), media_type(row.format)
-    return _rendered(services, row, width), "image/jpeg"
+        return pictures.original(row), media_type(row.format)
+    return _rendered(pictures, row, width), "image/jpeg"
 
 
-def _rendered(services: Services, row: ImageRow, width: int) -> bytes:
+def _rendered(pictures: PictureFiles, row: ImageRow, width: int) -> bytes:
     if width > THUMBNAIL_SIDE:
-        return render(services.originals.read(row, services.fetcher.fetch), services.limits, width)
-    small = services.thumbnails.get(row.sha256)
+        return render(pictures.original(row), pictures.limits, width)
+    small = pictures.thumbnails.get(row.sha256)
     if small is None:
-        small = thumbnail_of(services.originals.read(row, services.fetcher.fetch), services.limits)
-        services.thumbnails.put(row.sha256, lambda: small)
-    return small if width == THUMBNAIL_SIDE else render(small, services.limits, width)
+        small = thumbnail_of(pictures.original(row), pictures.limits)
+        pictures.thumbnails.put(row.sha256, lambda: small)
+    return small if width == THUMBNAIL_SIDE else render(small, pictures.limits, width)
+
+
+def _forget(services: Services, ids: Sequence[ImageId]) -> None:
+    forget(services.collection, services.pictures.thumbnails, services.studio, ids)
 
 
 def _where(filter: str | None) -> Where:
@@ -195,7 +201,7 @@ def _row(services: Services, image_id: int) -> ImageRow:
 
 
 def _added(services: Services, uploads: list[Upload]) -> ImagesOut:
-    return ImagesOut(results=[ImageResult.of(report) for report in add_uploads(services, uploads)])
+    return ImagesOut(results=[ImageResult.of(report) for report in add_uploads(services.intake, uploads)])
 
 
 async def _uploads(request: Request) -> list[Upload]:

@@ -175,7 +175,7 @@ def test_backups_do_not_go_where_they_would_hurt(tmp_path: Path) -> None:
 def test_a_store_of_the_first_schema_is_read_and_goes_on(tmp_path: Path) -> None:
     """Forty pictures, two deleted, one updated, written by schema 1 (tests/golden/store-v1)."""
     shutil.copytree(OLD_STORE, tmp_path / "data")
-    collection = Collection.open(tmp_path / "data", model_id="test-1", dim=8)
+    collection = Collection.open(tmp_path / "data", model_id="test-1", dim=8, model="test-1")
     assert collection.snapshot().images == 38
     names = {f"/pictures/{i}.png" for i in range(40)} - {"/pictures/3.png", "/pictures/4.png"}
     assert contents(collection).keys() == names

@@ -13,7 +13,7 @@ import httpx
 from indexer.collection.collection import DATABASE
 from indexer.collection.verify import verify
 from indexer.tables.database import Database
-from service.generation.work import MOST_ATTEMPTS
+from service.job_rules import MOST_ATTEMPTS
 from tests.service.test_collection_api import until
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def test_a_job_that_kills_the_server_is_given_up(tmp_path: Path) -> None:
         connection.execute("UPDATE job SET attempts = ? WHERE state = 'running'", (MOST_ATTEMPTS,))
     database.close()
     with running(tmp_path, 0.0) as client:
-        job = job_of(client, job_id)
+        job = until(lambda: job_of(client, job_id), lambda it: it["finished_at"] is not None)
         assert (job["state"], job["code"]) == ("failed", "gave_up")
         client.post(f"/jobs/{job_id}/retry")  # somebody has mended what killed it
         job = until(lambda: job_of(client, job_id), lambda it: it["finished_at"] is not None)

@@ -10,6 +10,7 @@ from indexer.blobs.originals import OriginalStore
 from indexer.collection.collection import Collection
 from indexer.protocols import Version
 from indexer.tables.generated import GenerationStore
+from indexer.tables.jobs import Job
 from indexer.types import ImageId
 from rerank.generate.safety import Blocklist
 from rerank.match.model import Match
@@ -18,8 +19,8 @@ from service.generation.on_miss import GenerateOnMiss, Miss, unmet
 from service.generation.orders import Orders
 from service.generation.studio import Studio
 from service.generation.work import KIND, GenerateWork
-from service.job_rules import Rules
-from service.jobs import Job, JobRunner
+from service.job_rules import QueueLimits
+from service.jobs import JobRunner
 from tests.service.test_collection_api import until
 from tests.support.painter import Painter
 from tests.support.pictures import new_image, unit_vectors
@@ -60,7 +61,7 @@ def setting(tmp_path: Path) -> Iterator[Setting]:
     painter = Painter()
     store = GenerationStore(collection.database, collection.name)
     studio = Studio(painter, store, OriginalStore(tmp_path), blocklist=Blocklist(["saucer"]))
-    rules = {KIND: Rules(most_waiting=2, per_hour=5)}
+    rules = {KIND: QueueLimits(most_waiting=2, per_hour=5)}
     jobs = JobRunner(collection.database, {KIND: GenerateWork(studio)}, rules)
     on_miss = GenerateOnMiss(Orders(studio, jobs), jobs, store, pause_s=PAUSE_S)
     jobs.start()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from indexer.blobs.originals import OriginalStore
 from indexer.collection.collection import Collection
-from indexer.errors import InvalidInputError, PromptRefusedError
+from indexer.errors import InvalidInputError, PromptRefusedError, UnavailableError
 from indexer.tables.generated import GenerationStore
 from rerank.generate.request import Pixels
 from rerank.generate.safety import Blocklist, Verdict
@@ -21,7 +21,7 @@ from service.generation.wish import LARGEST_SIDE, SMALLEST_SIDE, Wish, side_leng
 from service.generation.work import KIND, GenerateWork
 from service.jobs import JobRunner
 from service.settings import Settings
-from service.wiring import open_services
+from service.wiring import open_studio
 from tests.service.test_collection_api import until
 from tests.support.painter import Painter
 
@@ -81,6 +81,14 @@ def test_pictures_that_are_refused_are_counted_and_not_kept(collection: Collecti
     assert len([path for path in (tmp_path / "originals").rglob("*") if path.is_file()]) == 2
 
 
+def test_what_a_generator_says_of_its_options_names_the_settings(
+    collection: Collection, tmp_path: Path
+) -> None:
+    studio = Studio(Painter(), GenerationStore(collection.database, collection.name), OriginalStore(tmp_path))
+    with pytest.raises(UnavailableError, match="or KALLOS_GENERATOR_OFFLOAD=sequential"):
+        studio.paint(Wish("too wide", seed=1), 0, job=None, on_step=lambda _progress: None)
+
+
 @pytest.mark.parametrize("prompt", ["a Flying\n SAUCER", "saucer?flying saucer!", "ﬂying saucer"])
 def test_phrases_are_found_however_they_are_written(prompt: str) -> None:
     with pytest.raises(PromptRefusedError):
@@ -108,10 +116,12 @@ def test_sizes_that_are_none_are_refused(size: str) -> None:
         {"generate_blocklist": "/no/such/file"},
     ],
 )
-def test_hooks_that_lead_nowhere_are_named_at_once(tmp_path: Path, option: dict[str, str]) -> None:
+def test_hooks_that_lead_nowhere_are_named_at_once(
+    collection: Collection, tmp_path: Path, option: dict[str, str]
+) -> None:
     settings = Settings.model_validate({"data_dir": tmp_path} | option)
     with pytest.raises(InvalidInputError, match=next(iter(option.values()))):
-        open_services(settings, create=True)
+        open_studio(settings, collection)
 
 
 @pytest.mark.parametrize("box", [(100, 37), (333, 77), (777, 51), (17, 2000)])

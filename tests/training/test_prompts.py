@@ -12,7 +12,7 @@ from indexer.errors import InvalidInputError, NotFoundError
 from indexer.tables.database import Database
 from indexer.tables.interactions import Wanted, WantedLog
 from indexer.types import ImageId
-from training.cli import app as kallos_train
+from training.cli import COMMANDS, make_app
 from training.prompts.prompt_set import (
     Prompt,
     PromptsConfig,
@@ -22,6 +22,8 @@ from training.prompts.prompt_set import (
     normalised,
     read_prompts,
 )
+
+kallos_train = make_app(COMMANDS)
 
 
 def test_the_builtin_set_holds_whole_concepts_out() -> None:

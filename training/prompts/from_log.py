@@ -11,6 +11,8 @@ from indexer.disk.files import replace_text
 from indexer.errors import InvalidInputError, NotFoundError
 from indexer.tables.database import Database
 from indexer.tables.interactions import Wanted, WantedLog
+from indexer.tables.jobs import JobTable
+from rerank.generate.misses import prompts_of_misses
 from rerank.generate.request import GenerationRequest
 from rerank.generate.safety import Blocklist
 from training.prompts.prompt_set import normalised
@@ -49,8 +51,8 @@ def prompts_from_log(
         raise NotFoundError(f"there is no {path}: expected the data directory of a service")
     database = Database(path, read_only=True)
     try:
-        log = WantedLog(database, collection)
-        wanted, started = log.all(), log.prompts_of_misses()
+        wanted = WantedLog(database, collection).all()
+        started = prompts_of_misses(JobTable(database), collection)
     finally:
         database.close()
     found = [one for one in counted(wanted, started) if one.weight >= least]

@@ -141,7 +141,7 @@ class DiffusersGenerator:
 
         advice = "a smaller picture"
         if opened.device.type == "cuda" and opened.offload != "sequential":
-            advice += ", or KALLOS_GENERATOR_OFFLOAD=sequential"
+            advice += ", or `offload=sequential`"
         return UnavailableError(
             f"not enough memory for {plan.width} x {plan.height} px with {self._folder.size_mb} MB of "
             f"weights on disk, in {opened.dtype} ({memory_of(opened.device)}); expected {advice}"
