@@ -21,6 +21,8 @@ from indexer.collection.index_store import SnapshotStore
 from indexer.collection.verify import MODEL_UNNAMED, verify
 from indexer.disk.faults import reached
 from indexer.disk.files import replace_text, sync_file, sync_folder
+from indexer.disk.ids import BYTES as ID_BYTES
+from indexer.disk.ids import NAME as IDS
 from indexer.disk.lock import WriterLock
 from indexer.disk.manifest import Manifest
 from indexer.disk.vectors import BYTES, VectorFile, of_epoch
@@ -196,6 +198,8 @@ class _Copier:
         vectors = of_epoch("vectors.f16", state.epoch)
         if (folder / vectors).exists():
             self._tail(folder / vectors, target / vectors, state.rows * state.dim * BYTES)
+        if (folder / IDS).exists():
+            self._tail(folder / IDS, target / IDS, state.slots * ID_BYTES)
         for name in ("model", of_epoch("slots.i64", state.epoch)):
             if (folder / name).is_file():
                 self.file(folder / name, target / name)

@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from jaxtyping import Float16, Float32
+from jaxtyping import Float16, Float32, Int64
 from numpy import ndarray
 
 from indexer.ann.bitmap import Bitmap
@@ -33,6 +33,7 @@ from indexer.collection.known_rows import KnownRows
 from indexer.collection.snapshot import LocalSnapshot, Parts
 from indexer.disk.faults import reached
 from indexer.disk.files import size_of
+from indexer.disk.ids import UNKNOWN, IdFile
 from indexer.disk.lock import WriterLock
 from indexer.disk.vectors import VectorFile, to_rows
 from indexer.errors import (
@@ -90,6 +91,7 @@ class Collection:
         self._snapshot: LocalSnapshot | None = None
         self._earlier: OrderedDict[tuple[Version, Version], LocalSnapshot] = OrderedDict()
         self._mapped: _Mapped | None = None
+        self._ids = IdFile(self.folder)
 
     @classmethod
     def open(
@@ -156,6 +158,7 @@ class Collection:
             with self.database.write() as connection:
                 generation = states.advance(connection, self.name, slots=state.slots + len(kept))
                 ids = self.catalog.upsert(connection, [images[i] for i in kept], state.slots, generation)
+                self._ids.write(ids, at=state.slots)
                 reached("uncommitted")
             reached("committed")
             self.extend_index()
@@ -283,50 +286,56 @@ class Collection:
             last = attempt == RETRIES - 1
             try:
                 with self._lock:
-                    snapshot = self._snapshot = self._refreshed(self._snapshot, or_exact=last)
+                    self._snapshot, is_due = self._refreshed(self._snapshot, or_exact=last)
+                    snapshot = self._snapshot
             # Of an epoch that ended after its number was read, or rows that came after they were counted.
             except (FileNotFoundError, CorruptStoreError, _OvertakenError):
                 if last:
                     raise
             else:
-                if not self.snapshots.load(snapshot.matrix, snapshot.epoch) or last:
+                if last or not is_due or not self.snapshots.load(snapshot.matrix, snapshot.epoch):
                     return snapshot
         raise AssertionError("the loop returns or raises")
 
-    def _refreshed(self, before: LocalSnapshot | None, *, or_exact: bool) -> LocalSnapshot:
-        """Without an index that covers unpublished rows, if `or_exact`: the database is an old copy."""
+    def _refreshed(self, before: LocalSnapshot | None, *, or_exact: bool) -> tuple[LocalSnapshot, bool]:
+        """The newest snapshot, and whether there is another index to load.
+
+        Without an index that covers unpublished rows, if `or_exact`: the database is an old copy.
+        """
         with self.database.read() as connection:
             state = State.read(connection, self.name)
             if before is not None and before.epoch != state.epoch:
                 before = None
             is_same = before is not None and before.slots == state.slots
             rows = before.matrix if before is not None and is_same else self._rows(state)
-            index = self.snapshots.current(state.epoch)
+            index, is_due = self.snapshots.current(state.epoch)
             built = 0 if index is None else index.built
             if built > len(rows):
                 if not or_exact:
                     raise _OvertakenError
                 index, built = None, 0
             if before is not None and before.version.number == state.generation and before.index is index:
-                return before
+                return before, is_due
             since = 0 if before is None else before.version.number
             dead = self.catalog.tombstones(connection, after=since, until=state.generation)
             newest = self.catalog.newest(connection)
         slot_map = state.slot_map(self.folder)
         alive = Bitmap.full(len(rows)) if before is None else before.live().grown(len(rows))
         alive = alive.without(slot_map.rows_of(dead))
-        return LocalSnapshot(
+        known = KnownRows(self.database, self.catalog, slot_map, alive, self._ids_of(state.slots))
+        snapshot = LocalSnapshot(
             Version(state.generation, (state.slots, newest)),
             rows,
             slot_map,
             alive,
             index,
-            KnownRows(self.database, self.catalog, slot_map, alive),
+            known,
             self._parts,
             slots=state.slots,
             epoch=state.epoch,
             state=(state.epoch, state.generation),
         )
+        return snapshot, is_due
 
     def _as_of(self, newest: LocalSnapshot, at: Version) -> LocalSnapshot:
         """`newest` as it was at an earlier version, without the pictures that were deleted since.
@@ -353,12 +362,23 @@ class Collection:
             slot_map,
             alive,
             newest.index,
-            KnownRows(self.database, self.catalog, slot_map, alive),
+            KnownRows(self.database, self.catalog, slot_map, alive, self._ids_of(newest.slots)),
             self._parts,
             slots=newest.slots,
             epoch=newest.epoch,
             state=(newest.epoch, newest.version.number, at.number),
         )
+
+    def _ids_of(self, slots: int) -> Int64[ndarray, " n"]:
+        """The id in each published slot. A file that an older version did not write is filled now."""
+        covered = self._ids.covered()
+        if covered < slots:
+            with self.writer.held(), self.database.read() as connection:
+                missing_N = np.full(slots - covered, UNKNOWN, np.int64)
+                for slot, image_id in self.catalog.ids_between(connection, covered, slots):
+                    missing_N[slot - covered] = image_id
+                self._ids.write(missing_N, at=covered)
+        return self._ids.read(slots)
 
     def _rows(self, state: State) -> Rows:
         """The published rows, in a mapping that goes on while there is room in it."""
@@ -385,6 +405,7 @@ class Collection:
             generation = states.advance(connection, self.name, slots=state.slots + len(changed))
             for slot, one in enumerate(changed, start=state.slots):
                 self.catalog.rewrite(connection, one.row, slot, generation)
+            self._ids.write([one.row.id for one in changed], at=state.slots)
         self.extend_index()
 
 

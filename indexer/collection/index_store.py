@@ -91,19 +91,22 @@ class SnapshotStore:
         self._rejected: Mark | None = None  # a manifest that failed
         self._again_at = math.inf  # on the monotonic clock: something could not be read
 
-    def current(self, epoch: int) -> Snapshot | None:
-        """The index that `load` has brought into force, or None. It may cover rows published since.
+    def current(self, epoch: int) -> tuple[Snapshot | None, bool]:
+        """The index that `load` has brought into force, or None; and whether there is something to load.
 
-        While another is read, that is the one before: it covers rows that do not change.
+        It may cover rows published since. While another is read, it is the one before: that covers rows that
+        do not change.
         """
         in_force = self._in_force
         try:
             listed = self._listed(epoch)
         except FileNotFoundError:
-            return None
+            return None, False
+        known = None if in_force is None else in_force[0]
+        is_due = listed not in (known, self._rejected) or time.monotonic() >= self._again_at
         if in_force is None or in_force[0].epoch != epoch or listed == self._rejected:
-            return None
-        return in_force[1].snapshot
+            return None, is_due
+        return in_force[1].snapshot, is_due
 
     def load(self, rows: Rows, epoch: int) -> bool:
         """Read what the manifest names, unless it is in force; whether `current` answers otherwise now.

@@ -140,14 +140,13 @@ class LocalSnapshot:
     ) -> Matches:
         where, without = _split(where)
         allow = self.compile(where)
-        out_N = self._known.rows_of(without)
         direction_D = np.ascontiguousarray(direction_D, np.float32)
-        found = self._candidates.best(direction_D, k + len(out_N), allow, recall)
+        found = self._candidates.best(direction_D, k + len(without), allow, recall)
         best = found.best
-        if len(out_N):
-            keep_K = ~np.isin(best.rows_K, out_N)
+        if without:
+            keep_K = np.flatnonzero(~np.isin(best.rows_K, self._known.rows_of(without)))[:k]
             best = Scored(best.scores_K[keep_K], best.rows_K[keep_K])
-        return self._matches(Scored(best.scores_K[:k], best.rows_K[:k]), found.mode, found.candidates)
+        return self._matches(best, found.mode, found.candidates)
 
     def order(
         self,
@@ -173,7 +172,7 @@ class LocalSnapshot:
         return self.compile(where).count
 
     def ids(self, where: Where = EVERYTHING) -> list[ImageId]:
-        return sorted(self._known.ids_of(self.compile(where).rows()))
+        return [ImageId(i) for i in np.sort(self._known.ids_of(self.compile(where).rows())).tolist()]
 
     def vectors(self, ids: IdList) -> Float32[ndarray, "n d"]:
         return self.matrix.take(self._known.rows_of(ids, strict=True))
@@ -215,7 +214,7 @@ class LocalSnapshot:
                 min(count - 1, int(percent * count / 100 + 1e-9))
             ]  # 0.29 * 100 is not 29 in binary
             row_N = (Bitmap.of_mask(value_N == value) & allow).rows()
-            found.append(Quantile(float(value), self._known.ids_of(row_N[:1])[0]))
+            found.append(Quantile(float(value), ImageId(int(self._known.ids_of(row_N[:1])[0]))))
         return found
 
     def statistics(self, attribute: Attribute, where: Where = EVERYTHING, *, bars: int = 1) -> Statistics:
@@ -229,7 +228,7 @@ class LocalSnapshot:
     def sample(self, most: int) -> Sample:
         rows_N = self._alive.rows()
         rows_N = rows_N[:: max(1, -(-len(rows_N) // most))]
-        return Sample(np.array(self._known.ids_of(rows_N), np.int64), self.matrix.take(rows_N))
+        return Sample(self._known.ids_of(rows_N), self.matrix.take(rows_N))
 
     def scroll(self, *, after: int = 0, limit: int = 100, where: Where = EVERYTHING) -> list[ImageRow]:
         allow = self.compile(where)
@@ -277,8 +276,7 @@ class LocalSnapshot:
         return found
 
     def _matches(self, found: Scored, mode: Literal["exact", "top_k"], candidates: int) -> Matches:
-        ids_K = np.array(self._known.ids_of(found.rows_K), np.int64)
-        return Matches(ids_K, found.scores_K, mode, candidates)
+        return Matches(self._known.ids_of(found.rows_K), found.scores_K, mode, candidates)
 
     def _along(
         self,
@@ -394,6 +392,8 @@ class LocalSnapshot:
 
 def _split(where: Where) -> tuple[Where, list[int]]:
     """The condition without what leaves out a few pictures by name, and those."""
+    if isinstance(where, Everything):
+        return where, []
     parts = where.parts if isinstance(where, And) else (where,)
     kept, without = list[Where](), list[int]()
     for part in parts:

@@ -14,11 +14,13 @@ from indexer.blobs.originals import OriginalStore
 from indexer.collection.collection import DATABASE
 from indexer.collection.index_store import SnapshotStore
 from indexer.disk.files import sha256_of_file
+from indexer.disk.ids import IdFile
 from indexer.disk.vectors import VectorFile
 from indexer.errors import CorruptStoreError, NotFoundError
 from indexer.made_with import encoder_name
 from indexer.tables.collections import State, names
 from indexer.tables.database import Connection, Database
+from indexer.tables.images import Catalog
 
 BLOCK = 65_536
 MODEL_UNNAMED = "model_unnamed"
@@ -76,6 +78,7 @@ def _problems(data_dir: Path, path: Path, full: bool, checked: dict[str, int]) -
                     message = f"nothing says what loads {state.model_id}: open it once with the model's name"
                     yield Problem(MODEL_UNNAMED, name, message)
                 yield from _slots(connection, data_dir / name, name, state, checked)
+                yield from _ids(connection, data_dir / name, name, state)
                 yield from _vectors(data_dir / name, state, full, checked)
             yield from _generations(connection, data_dir, full, checked)
             collections = names(connection)
@@ -114,6 +117,19 @@ def _slots(
         if wrong.any():
             first = int(np.flatnonzero(wrong)[0])
             yield Problem(code, name, f"{int(wrong.sum())} slots, the first is {first}")
+
+
+def _ids(connection: Connection, folder: Path, name: str, state: State) -> Iterator[Problem]:
+    """The file of ids says what the database says."""
+    file = IdFile(folder)
+    if file.covered() < state.slots:  # filled when the collection is opened
+        return
+    id_N = np.array(file.read(state.slots))
+    for slot, image_id in Catalog(name).ids_between(connection, 0, state.slots):
+        if id_N[slot] != image_id:
+            message = f"slot {slot} holds picture {id_N[slot]}: expected {image_id}; delete the file"
+            yield Problem("ids_damaged", str(file.path), message)
+            return
 
 
 def _vectors(folder: Path, state: State, full: bool, checked: dict[str, int]) -> Iterator[Problem]:

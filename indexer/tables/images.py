@@ -132,21 +132,18 @@ class Catalog:
     def by_slots(self, connection: Connection, slots: Sequence[int]) -> dict[int, ImageRow]:
         """Versions by the slot that they have or had; one whose past is forgotten is left out."""
         wanted = (self._collection, json.dumps([int(slot) for slot in slots]))
-        found = {stored.slot: stored.row for stored in map(_stored, connection.execute(BY_SLOT, wanted))}
+        found = {_int(row[1]): _image(row) for row in connection.execute(BY_SLOT, wanted)}
         if len(found) < len(slots):
-            past = map(_stored, connection.execute(PAST_BY_SLOT, wanted))
-            found |= {stored.slot: stored.row for stored in past}
+            found |= {_int(row[1]): _image(row) for row in connection.execute(PAST_BY_SLOT, wanted)}
         return found
 
-    def ids_of(self, connection: Connection, slots: Sequence[int]) -> dict[int, ImageId]:
-        """As `by_slots`, ids only."""
-        wanted = (self._collection, json.dumps([int(slot) for slot in slots]))
-        found: dict[int, ImageId] = {}
-        for table in ("image", "past_image"):
-            if len(found) < len(slots):
-                statement = f"SELECT slot, id FROM {table} WHERE collection = ?1 AND slot {IN_2}"
-                found |= {slot: ImageId(image_id) for slot, image_id in connection.execute(statement, wanted)}
-        return found
+    def ids_between(self, connection: Connection, first: int, end: int) -> Iterator[tuple[int, ImageId]]:
+        """(slot, id) of the versions in slots [first, end)."""
+        parts = (
+            f"SELECT slot, id FROM {table} WHERE collection = ?1 AND slot >= ?2 AND slot < ?3"
+            for table in ("image", "past_image")
+        )
+        yield from connection.execute(" UNION ALL ".join(parts), (self._collection, first, end))
 
     def by_ids(self, connection: Connection, ids: Sequence[int]) -> list[Stored]:
         """The newest versions, in the order of `ids`. NotFoundError names the first that is absent."""
@@ -281,9 +278,13 @@ def _json(metadata: Metadata) -> str:
 
 
 def _stored(row: tuple[object, ...]) -> Stored:
-    id_, slot, uri, sha256, size, mtime_ns, width, height, format_, taken_at, added_at, metadata = row
+    return Stored(_int(row[1]), _image(row))
+
+
+def _image(row: tuple[object, ...]) -> ImageRow:
+    id_, _, uri, sha256, size, mtime_ns, width, height, format_, taken_at, added_at, metadata = row
     stored: dict[str, JSONValue] = json.loads(str(metadata))
-    image = ImageRow(
+    return ImageRow(
         id=ImageId(_int(id_)),
         uri=str(uri),
         sha256=str(sha256),
@@ -296,7 +297,6 @@ def _stored(row: tuple[object, ...]) -> Stored:
         added_at=_float(added_at),
         metadata=stored,
     )
-    return Stored(_int(slot), image)
 
 
 def _int(value: object) -> int:
