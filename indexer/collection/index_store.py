@@ -101,6 +101,7 @@ class SnapshotStore:
         try:
             listed = self._listed(epoch)
         except FileNotFoundError:
+            self._is_first = False
             return None, False
         known = None if in_force is None else in_force[0]
         is_due = listed not in (known, self._rejected) or time.monotonic() >= self._again_at
