@@ -47,6 +47,7 @@ class Upkeep:
         self._collection = collection
         self._aims = aims
         self._jobs = jobs
+        self._told: str | None = None  # the job that was given up, and is in the log
         self._ending = Event()
         self._thread = Thread(target=self._loop, name="upkeep", daemon=True)
 
@@ -61,15 +62,22 @@ class Upkeep:
         aims = self._aims()
         while not self._ending.wait(CHECK_S):
             try:
-                if is_due(self._collection, aims) and not self._has_given_up():
-                    self._jobs.submit_once("compact", {})
+                self.look(aims)
             except KallosError as error:
                 LOG.warning("cannot look after the collection: %s", error)
 
-    def _has_given_up(self) -> bool:
-        """Whether the server kept dying of the last compaction: the next is for a person to start."""
+    def look(self, aims: Aims) -> None:
+        """Start a compaction if one is due; after one that kept ending the server, leave that to a person."""
+        if not is_due(self._collection, aims):
+            return
         last = self._jobs.newest_of("compact")
-        return last is not None and last.code == GAVE_UP
+        if last is None or last.code != GAVE_UP:
+            self._jobs.submit_once("compact", {})
+        elif last.id != self._told:
+            self._told = last.id
+            LOG.warning(
+                "job %s: %s; compaction is due, start it with POST /jobs/compact", last.id, last.error
+            )
 
 
 def aims_of(settings: Settings, encoder: Encoder, *, background: bool) -> Aims:

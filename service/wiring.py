@@ -18,11 +18,11 @@ from indexer.blobs.deployed import DeployedStore
 from indexer.blobs.originals import OriginalStore
 from indexer.blobs.thumbnails import ThumbnailStore
 from indexer.collection.collection import Collection
+from indexer.collection.made_with import MadeWith, find_made_with
 from indexer.encoders.registry import load_encoder
 from indexer.errors import InvalidInputError, KallosError, NotFoundError, UnknownModelError
 from indexer.imaging.decode import Limits
 from indexer.imaging.measurer import Measurer, Scorer
-from indexer.made_with import MadeWith, find_made_with
 from indexer.protocols import Encoder
 from indexer.sources.fetch import UrlFetcher
 from indexer.tables.axes import AxisStore
@@ -124,8 +124,8 @@ def open_library(settings: Settings, *, create: bool = False) -> Iterator[Librar
     encoder = load_encoder(name, device=settings.device, threads=thread_count(settings))
     if made is not None and made.model is None and made.model_id != encoder.model_id:
         raise UnknownModelError(
-            f"collection {settings.collection!r} holds vectors of {made.model_id}, and nothing says any more "
-            "what loads that model: name it once, such as KALLOS_MODEL=open_clip:MODEL/PRETRAINED"
+            f"collection {settings.collection!r} holds vectors of {made.model_id}, and nothing says what "
+            "loads that model: name it once, such as KALLOS_MODEL=open_clip:MODEL/PRETRAINED"
         )
     if create:
         settings.data_dir.mkdir(parents=True, exist_ok=True)

@@ -110,7 +110,7 @@ class Collection:
 
         At most `exact_rows` eligible pictures are scanned exactly even where there is an index. So many as
         `segment_rows` behind it are put into its lists. It is searched on `gpu` when its family can be.
-        `model` is the name that loads its encoder, kept for those who open it later; None: `model_id` is it.
+        `model` is the name that loads its encoder, kept for those who open it later without knowing it.
 
         Raises:
             ModelMismatchError: It holds vectors of another model.

@@ -13,11 +13,11 @@ from indexer.blobs.deployed import DeployedStore
 from indexer.blobs.originals import OriginalStore
 from indexer.collection.collection import DATABASE
 from indexer.collection.index_store import SnapshotStore
+from indexer.collection.made_with import encoder_name
 from indexer.disk.files import sha256_of_file
 from indexer.disk.ids import IdFile
 from indexer.disk.vectors import VectorFile
 from indexer.errors import CorruptStoreError, NotFoundError
-from indexer.made_with import encoder_name
 from indexer.tables.collections import State, names
 from indexer.tables.database import Connection, Database
 from indexer.tables.images import Catalog

@@ -55,7 +55,7 @@ def create(connection: Connection, name: str, model_id: str, dim: int, model: st
     """Make the collection unless it is there. `model` loads its encoder again: kept where nothing is yet."""
     connection.execute(
         "INSERT OR IGNORE INTO collection (name, model_id, dim, created_at, model) VALUES (?, ?, ?, ?, ?)",
-        (name, model_id, dim, time.time(), model or model_id),
+        (name, model_id, dim, time.time(), model or ""),
     )
     if model is not None:
         connection.execute(
@@ -65,9 +65,9 @@ def create(connection: Connection, name: str, model_id: str, dim: int, model: st
 
 
 def model_of(connection: Connection, name: str) -> str | None:
-    """What loads the collection's encoder again; None where it is not known."""
+    """What loads the collection's encoder again. "": whoever made it loads it by other means. None: lost."""
     (model,) = connection.execute("SELECT model FROM collection WHERE name = ?", (name,)).fetchone()
-    return model or None
+    return None if model is None else str(model)
 
 
 def advance(connection: Connection, name: str, *, slots: int | None = None) -> int:

@@ -171,6 +171,8 @@ def test_an_index_job_adds_what_is_new(server: httpx.Client, tmp_path: Path) -> 
     assert text.startswith("event: succeeded\n")
     assert json.loads(text.splitlines()[1].removeprefix("data: "))["id"] == done["id"]
     assert server.delete(f"/jobs/{done['id']}").json()["code"] == "conflict"
+    unknown = server.get("/jobs/unknown/events")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
 
 
 def test_a_job_reads_only_what_the_operator_opened(server: httpx.Client) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from indexer.collection.backup import backup, restore
 from indexer.collection.collection import DATABASE, Collection
+from indexer.collection.made_with import MadeWith, find_made_with
 from indexer.collection.verify import verify
-from indexer.made_with import MadeWith, find_made_with
+from indexer.encoders.builtin import BuiltinEncoder
 from service.cli.main import main
 from tests.support.server import write_pictures
 
@@ -68,13 +69,19 @@ def test_a_file_that_a_power_cut_has_emptied_says_nothing(old: Path, content: by
     assert codes(old) == []
 
 
-@pytest.mark.parametrize("lost", ["", None])
-def test_the_builtin_model_is_found_again_by_its_id(data: Path, lost: str | None) -> None:
-    name_in_database(data, lost)
+def test_the_builtin_model_is_found_again_by_its_id(data: Path) -> None:
+    name_in_database(data, None)
     (data / "default" / "model").write_bytes(b"")
     assert codes(data) == ["model_unnamed"]
     assert main(["search", "a red card", "--data-dir", str(data)]) == 0
     assert codes(data) == []
+
+
+def test_a_collection_made_by_code_needs_no_name(tmp_path: Path) -> None:
+    encoder = BuiltinEncoder()
+    Collection.open(tmp_path, model_id=encoder.model_id, dim=encoder.dim).close()
+    assert codes(tmp_path) == []
+    assert main(["search", "a red card", "--data-dir", str(tmp_path)]) == 0
 
 
 def test_another_model_has_to_be_named_once(
@@ -99,3 +106,19 @@ def test_a_backup_without_the_name_is_restored(data: Path, tmp_path: Path) -> No
     restore(tmp_path / "backup", tmp_path / "restored")
     assert codes(tmp_path / "restored") == ["model_unnamed"]
     assert main(["search", "a red card", "--data-dir", str(tmp_path / "restored")]) == 0
+
+
+@pytest.mark.parametrize("is_emptied", [True, False])
+def test_vectors_without_their_database_are_not_written_over(
+    data: Path, is_emptied: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vectors = (data / "default" / "vectors.f16").read_bytes()
+    for path in data.glob(f"{DATABASE}*"):
+        path.unlink()
+    if is_emptied:
+        (data / DATABASE).touch()
+    pictures = str(data.parent / "pictures")
+    for command in (["search", "a red card"], ["stats"], ["index", pictures], ["generate", "a fox"]):
+        assert main([*command, "--data-dir", str(data)]) == 1
+        assert "restore a backup" in capsys.readouterr().err
+    assert (data / "default" / "vectors.f16").read_bytes() == vectors

@@ -243,3 +243,22 @@ def test_what_was_opened_is_closed_when_opening_fails_half_way(indexed: Path) ->
     with pytest.raises(InvalidInputError) as kept, open_search(wrong, rephrases=True):
         raise AssertionError
     assert open_files() == before, kept
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("KALLOS_PORT", "abc"), ("KALLOS_GENERATOR_OFFLOAD", "some"), ("KALLOS_LLM_OPTIONS", "{no JSON")],
+)
+def test_a_setting_that_makes_no_sense_is_named_in_one_line(
+    tmp_path: Path,
+    setting: str,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(setting, value)
+    assert kallos("stats", data=tmp_path / "data") == 2
+    message = capsys.readouterr().err
+    assert setting.removeprefix("KALLOS_").lower() in message.lower()
+    assert "Traceback" not in message
+    assert len(message.splitlines()) == 1
