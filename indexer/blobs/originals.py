@@ -10,8 +10,8 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from indexer.disk.files import sync_file, sync_folder
-from indexer.errors import NotFoundError, StoreError
+from indexer.disk.files import sync_file, sync_folder, writing
+from indexer.errors import NotFoundError
 from indexer.types import ImageRow
 
 UPLOAD = "upload:"
@@ -33,15 +33,12 @@ class OriginalStore:
             return
         # A name of its own: the same picture may arrive twice at once.
         beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
-        try:
+        with writing(path, beside=beside):
             path.parent.mkdir(parents=True, exist_ok=True)
             beside.write_bytes(data)
             sync_file(beside)
             beside.replace(path)
             sync_folder(path.parent)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
     def drop(self, sha256: str) -> None:
         self.path(sha256).unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from indexer.collection.collection import DATABASE
 from indexer.collection.index_store import SnapshotStore
 from indexer.collection.verify import MODEL_UNNAMED, verify
 from indexer.disk.faults import reached
-from indexer.disk.files import replace_text, sync_file, sync_folder
+from indexer.disk.files import replace_text, sync_file, sync_folder, writing
 from indexer.disk.ids import BYTES as ID_BYTES
 from indexer.disk.ids import NAME as IDS
 from indexer.disk.lock import WriterLock
@@ -60,11 +60,12 @@ def backup(data_dir: Path, target: Path, *, tell: Callable[[str], None] = lambda
     if not (data_dir / DATABASE).is_file():
         raise NotFoundError(f"{data_dir} holds no Kallos data: {DATABASE} is missing")
     _check_target(data_dir, target)
-    target.mkdir(parents=True, exist_ok=True)
+    with writing(target):
+        target.mkdir(parents=True, exist_ok=True)
     copier = _Copier(tell)
     database = Database(data_dir / DATABASE)
     try:
-        with ExitStack() as stack:
+        with writing(target, beside=target / f"{DATABASE}.part"), ExitStack() as stack:
             with database.read() as connection:
                 collections = names(connection)
             for name in collections:
@@ -118,14 +119,15 @@ def restore(source: Path, data_dir: Path, *, tell: Callable[[str], None] = lambd
         first = damages[0]
         raise CorruptStoreError(f"{source} is damaged: {first.code}: {first.where}: {first.message}")
     copier = _Copier(tell)
-    data_dir.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.rglob("*")):
-        # Not what a backup that was killed has left: its database may be as long as the one that counts.
-        if path.is_file() and not path.name.startswith(DATABASE) and path.suffix != COPYING:
-            copier.file(path, data_dir / path.relative_to(source))
-    beside = data_dir / f"{DATABASE}.part"
-    copier.file(source / DATABASE, beside)
-    _publish(beside, data_dir / DATABASE)
+    with writing(data_dir):
+        data_dir.mkdir(parents=True, exist_ok=True)
+        for path in sorted(source.rglob("*")):
+            # Not what a backup that was killed has left: its database may be as long as the one that counts.
+            if path.is_file() and not path.name.startswith(DATABASE) and path.suffix != COPYING:
+                copier.file(path, data_dir / path.relative_to(source))
+        beside = data_dir / f"{DATABASE}.part"
+        copier.file(source / DATABASE, beside)
+        _publish(beside, data_dir / DATABASE)
     return BackupReport(report.checked["images"], copier.files, copier.bytes, time.monotonic() - started)
 
 
@@ -221,23 +223,39 @@ class _Copier:
     def file(self, path: Path, target: Path) -> None:
         """Copy `path`, unless `target` is there with as many bytes."""
         try:
-            size = path.stat().st_size
-            if target.exists() and target.stat().st_size == size:
-                return
-            target.parent.mkdir(parents=True, exist_ok=True)
-            beside = target.with_name(target.name + COPYING)
-            shutil.copyfile(path, beside)
+            source = path.open("rb")
         except FileNotFoundError:
             return  # deleted while we looked: the database that is copied does not know it
-        sync_file(beside)
-        beside.replace(target)
+        with source:
+            size = os.fstat(source.fileno()).st_size
+            if target.exists() and target.stat().st_size == size:
+                return
+            beside = target.with_name(target.name + COPYING)
+            with writing(target, beside=beside):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with beside.open("wb") as out:
+                    shutil.copyfileobj(source, out, CHUNK)
+                sync_file(beside)
+                beside.replace(target)
         self._count(str(target), size)
 
     def _tail(self, path: Path, target: Path, size: int) -> None:
         """Rows are only ever appended: copy those that `target` does not have."""
         have = target.stat().st_size if target.exists() else 0
-        with path.open("rb") as source, target.open("r+b" if have else "wb") as out:
-            start = min(have, size)
+        start = min(have, size)
+        with writing(target):
+            try:
+                self._append(path, target, start, size)
+            except OSError:
+                with target.open("r+b") as out:  # or a full disk would stay so
+                    out.truncate(start)
+                raise
+        if size > have:
+            self._count(str(target), size - have)
+
+    @staticmethod
+    def _append(path: Path, target: Path, start: int, size: int) -> None:
+        with path.open("rb") as source, target.open("r+b" if target.exists() else "wb") as out:
             source.seek(start)
             out.seek(start)
             left = size - start
@@ -250,8 +268,6 @@ class _Copier:
             out.truncate(size)
             out.flush()
             os.fsync(out.fileno())
-        if size > have:
-            self._count(str(target), size - have)
 
     def _count(self, what: str, size: int) -> None:
         self.files += 1

@@ -32,7 +32,7 @@ from indexer.collection.index_store import SEGMENT_ROWS, SnapshotStore
 from indexer.collection.known_rows import KnownRows
 from indexer.collection.snapshot import LocalSnapshot, Parts
 from indexer.disk.faults import reached
-from indexer.disk.files import size_of
+from indexer.disk.files import size_of, writing
 from indexer.disk.ids import UNKNOWN, IdFile
 from indexer.disk.lock import WriterLock
 from indexer.disk.vectors import VectorFile, to_rows
@@ -118,7 +118,8 @@ class Collection:
         """
         if not NAME.fullmatch(name):
             raise InvalidInputError(f"{name!r} cannot name a collection: expected a-z, 0-9, '_' and '-'")
-        (data_dir / name).mkdir(parents=True, exist_ok=True)
+        with writing(data_dir / name):
+            (data_dir / name).mkdir(parents=True, exist_ok=True)
         database = Database(data_dir / DATABASE)
         with database.write() as connection:
             states.create(connection, name, model_id, dim, model)

@@ -8,6 +8,8 @@ transaction then changes over, and readers that are still at work keep the files
 import os
 import time
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +24,10 @@ from indexer.ann.rows import Rows
 from indexer.collection.collection import Collection
 from indexer.collection.snapshot import LocalSnapshot
 from indexer.disk.faults import reached
-from indexer.disk.files import size_of, sync_file, sync_folder
+from indexer.disk.files import size_of, sync_file, sync_folder, writing
 from indexer.disk.lock import WriterLock
 from indexer.disk.vectors import VectorFile, of_epoch
+from indexer.errors import StoreError
 from indexer.tables import collections as states
 from indexer.tables.collections import State
 
@@ -103,10 +106,12 @@ def compact(
     Raises:
         BuildStopped: `watch` asked for it; the collection is as it was.
         BusyError: Another process is compacting this collection.
+        StoreError: The disk is full or cannot be written; the collection is as it was.
     """
     started = time.monotonic()
     watch = watch or Watch()
-    with WriterLock(collection.folder / "compact.lock", wait_s=NO_WAIT_S).held(), in_background(aims.threads):
+    alone = WriterLock(collection.folder / "compact.lock", wait_s=NO_WAIT_S).held()
+    with alone, _nothing_left_of_it(collection), in_background(aims.threads):
         before = size_of(collection.folder)
         snapshot = collection.snapshot()
         chosen = family or plan_for(collection, aims).family
@@ -126,6 +131,22 @@ def compact(
             watch.tell("rows", collection.snapshot().built, collection.state().rows)
         freed = before - size_of(collection.folder)
     return CompactReport(chosen if built else None, built, reclaimed, freed, time.monotonic() - started)
+
+
+@contextmanager
+def _nothing_left_of_it(collection: Collection) -> Iterator[None]:
+    """When the disk is full, what was written in vain is removed, finished steps of a build included."""
+    try:
+        yield
+    except StoreError as error:
+        if isinstance(error.__cause__, OSError):
+            collection.snapshots.remove_work()
+            with suppress(StoreError):  # a disk so full that not even the lock can be taken
+                epoch = collection.state().epoch
+                _remove_old_epochs(collection.folder, epoch)
+                with collection.writer.held():
+                    collection.snapshots.sweep(epoch)
+        raise
 
 
 def _build(
@@ -168,9 +189,10 @@ def _reclaim(
     file = VectorFile(collection.folder, collection.dim, epoch)
     _copy_live(collection, snapshot, file.path, watch)
     slots_path = collection.folder / of_epoch("slots.i64", epoch)
-    slots_path.write_bytes(live_slots_N.astype("<i8").tobytes())
-    sync_file(slots_path)
-    sync_folder(collection.folder)
+    with writing(slots_path):
+        slots_path.write_bytes(live_slots_N.astype("<i8").tobytes())
+        sync_file(slots_path)
+        sync_folder(collection.folder)
     reached("epoch-copied")
     after = State(
         collection.model_id,
@@ -198,7 +220,7 @@ def _reclaim(
 
 
 def _copy_live(collection: Collection, snapshot: LocalSnapshot, path: Path, watch: Watch) -> None:
-    with path.open("wb") as out:
+    with writing(path), path.open("wb") as out:
         for block_BD in snapshot.live_rows(CHUNK):
             out.write(block_BD.tobytes())
             watch.step("copy", out.tell() // (2 * collection.dim), snapshot.images)
@@ -220,4 +242,5 @@ def _remove_old_epochs(folder: Path, epoch: int) -> None:
         stem, _, ending = name.partition(".")
         for path in folder.glob(f"{stem}*.{ending}"):
             if path.name != of_epoch(name, epoch):
-                path.unlink(missing_ok=True)
+                with writing(path):
+                    path.unlink(missing_ok=True)

@@ -32,7 +32,7 @@ from indexer.ann.ivf import Ivf
 from indexer.ann.rows import Rows
 from indexer.ann.segment import Segment
 from indexer.disk.faults import reached
-from indexer.disk.files import remove_tree, sync_file, sync_folder
+from indexer.disk.files import remove_tree, sync_file, sync_folder, writing
 from indexer.disk.manifest import IndexFile, Manifest, SegmentFile
 from indexer.disk.vectors import of_epoch
 from indexer.errors import CorruptStoreError, UnavailableError
@@ -160,17 +160,13 @@ class SnapshotStore:
             asked_QD: Queries as people ask them, for the calibration.
         """
         work = self._folder / f"build-{epoch}-{len(rows)}{mark}"
-        self._remove_work(except_for=work)
+        self.remove_work(except_for=work)
         made = build(rows, family, work, watch, self.gpu)
-        beside = self._folder / f"index-{secrets.token_hex(8)}.faiss.part"
-        made.save(beside)
-        # Named by its content: what a backup has under this name is this.
-        path = self._named(beside, f"index-{IndexFile.of(beside).sha256[:24]}.faiss", "index-written")
+        file = self._saved(made.save, "index")
         reached("index-renamed")
         # Calibrated as it will be searched: loaded from its file.
-        placed = _load(path, family, rows, self.gpu)
+        placed = _load(self._folder / file.name, family, rows, self.gpu)
         calibration = calibrate(placed.proposer, rows, asked_QD, lambda: watch.step("calibration", 0, 0))
-        file = IndexFile.of(path)
         manifest = Manifest(
             index=file.name,
             family=family,
@@ -217,14 +213,16 @@ class SnapshotStore:
 
     def drop(self, epoch: int) -> None:
         """Go back to scanning exactly. Under the writer lock."""
-        self._path(epoch).unlink(missing_ok=True)
-        sync_folder(self._folder)
+        with writing(self._path(epoch)):
+            self._path(epoch).unlink(missing_ok=True)
+            sync_folder(self._folder)
 
     def sweep(self, epoch: int) -> None:
         """Remove what unfinished and replaced builds left. Under the writer lock."""
         for path in self.strays(epoch):
-            path.unlink(missing_ok=True)
-        self._remove_work(except_for=None)
+            with writing(path):
+                path.unlink(missing_ok=True)
+        self.remove_work()
 
     def strays(self, epoch: int) -> list[Path]:
         """Files of unfinished or replaced builds."""
@@ -322,25 +320,28 @@ class SnapshotStore:
         while kept and kept[-1].end - kept[-1].first <= end - (merged[0].first if merged else first):
             merged.insert(0, kept.pop())
         made = Segment.over(rows, first, end, base.index, merged)
-        beside = self._folder / f"segment-{secrets.token_hex(8)}.faiss.part"
-        made.save(beside)
-        file = IndexFile.of(beside)
-        # Named by its content: what a backup has under this name is this.
-        path = self._named(beside, f"segment-{file.sha256[:24]}.faiss", "segment-written")
+        file = self._saved(made.save, "segment")
         reached("segment-renamed")
-        listed = SegmentFile(end, replace(file, name=path.name))
+        listed = SegmentFile(end, file)
         manifest = replace(loaded.manifest, segments=(*loaded.manifest.segments[: len(kept)], listed))
-        segments = (*kept, Segment.load(path, made.first, base.index))
+        segments = (*kept, Segment.load(self._folder / file.name, made.first, base.index))
         return Loaded.of(manifest, loaded.placed, segments)
 
-    def _named(self, beside: Path, name: str, written: str) -> Path:
-        """Give a file its name when it is on disk, so that under its name it is always whole."""
-        sync_file(beside)
-        reached(written)
-        path = self._folder / name
-        beside.replace(path)
-        sync_folder(self._folder)
-        return path
+    def _saved(self, save: Callable[[Path], None], what: str) -> IndexFile:
+        """A file that has its name when it is on disk, so that under its name it is always whole.
+
+        Named by its content: what a backup has under this name is this.
+        """
+        beside = self._folder / f"{what}-{secrets.token_hex(8)}.faiss.part"
+        with writing(beside.with_suffix(""), beside=beside):
+            save(beside)
+            file = IndexFile.of(beside)
+            file = replace(file, name=f"{what}-{file.sha256[:24]}.faiss")
+            sync_file(beside)
+            reached(f"{what}-written")
+            beside.replace(self._folder / file.name)
+            sync_folder(self._folder)
+        return file
 
     def _listed(self, epoch: int) -> Mark:
         """FileNotFoundError when there is no manifest."""
@@ -356,7 +357,8 @@ class SnapshotStore:
     def _path(self, epoch: int) -> Path:
         return self._folder / of_epoch("manifest.json", epoch)
 
-    def _remove_work(self, except_for: Path | None) -> None:
+    def remove_work(self, except_for: Path | None = None) -> None:
+        """Finished steps of builds that were stopped."""
         folders: Iterable[Path] = self._folder.glob("build-*")
         for folder in folders:
             if folder != except_for:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from indexer.disk.files import sync_folder
+from indexer.disk.files import sync_folder, writing
 from indexer.disk.mapping import map_beyond
 from indexer.types import ImageId
 
@@ -38,14 +38,15 @@ class IdFile:
 
     def write(self, ids: "Sequence[ImageId] | Int64[ndarray, ' n']", at: int) -> None:
         """Put the ids of slots `at`, `at` + 1, … and return when they are on disk."""
-        created = not self.path.exists()
-        with self.path.open("r+b" if not created else "x+b") as file:
-            file.seek(at * BYTES)
-            file.write(np.asarray(ids, "<i8").tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        if created:
-            sync_folder(self.path.parent)
+        with writing(self.path):
+            created = not self.path.exists()
+            with self.path.open("r+b" if not created else "x+b") as file:
+                file.seek(at * BYTES)
+                file.write(np.asarray(ids, "<i8").tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+            if created:
+                sync_folder(self.path.parent)
 
     def read(self, slots: int) -> Int64[ndarray, " n"]:
         """The ids of the first `slots` slots, which are published and written."""

@@ -15,9 +15,9 @@ from jaxtyping import Float16, Float32
 from numpy import ndarray
 
 from indexer.disk.faults import reached
-from indexer.disk.files import sync_folder
+from indexer.disk.files import sync_folder, writing
 from indexer.disk.mapping import map_beyond
-from indexer.errors import CorruptStoreError, InvalidInputError, StoreError
+from indexer.errors import CorruptStoreError, InvalidInputError
 
 BYTES = 2  # of a float16
 LEAST_ROOM = 1 << 26  # bytes of address space, not of memory
@@ -59,10 +59,8 @@ class VectorFile:
             StoreError: The disk is full or cannot be written.
         """
         self.check(at)
-        try:
+        with writing(self.path):
             self._write(rows_ND, at)
-        except OSError as error:
-            raise StoreError(f"cannot write {self.path}: {error.strerror}") from error
         reached("synced")
 
     def _write(self, rows_ND: Float16[ndarray, "n d"], at: int) -> None:

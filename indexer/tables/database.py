@@ -249,6 +249,10 @@ class Database:
             try:
                 self._connection().backup(target)
                 target.execute("PRAGMA journal_mode = DELETE")
+            except sqlite3.OperationalError as error:
+                if "full" in str(error):  # the disk of the copy: nothing is written here
+                    raise StoreError(f"cannot write {path}: {error}") from error
+                raise
             finally:
                 target.close()
 
@@ -305,6 +309,21 @@ class Database:
                 f"{self.path} has schema {version}, this Kallos knows {len(MIGRATIONS)}: install a newer one"
             )
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            for statement in script.split(";"):
+            for statement in statements(script):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
+
+
+def statements(script: str) -> Iterator[str]:
+    """One by one, for a transaction that is open: `executescript` would commit it.
+
+    SQLite says where a statement ends: a literal, a comment or a trigger may hold a semicolon.
+    """
+    *pieces, rest = script.split(";")
+    statement = ""
+    for piece in pieces:
+        statement += piece + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    yield statement + rest  # the last one may end without; nothing, or a comment, is fine to SQLite

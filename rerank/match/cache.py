@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.errors import CorruptStoreError, KallosError
+from indexer.errors import CorruptStoreError, KallosError, StoreError
 from indexer.protocols import Encoder, Snapshot, Version
 from rerank.axes.moments import DRIFT, MomentsCache
 from rerank.match.file import load_model, save_model
@@ -114,7 +114,7 @@ class MatchCache:
             about = {"model_id": self._encoder.model_id, "slots": snapshot.writes, "images": snapshot.images}
             try:
                 save_model(self._path, model, about)
-            except OSError as error:
+            except StoreError as error:
                 LOG.warning("the next process learns again when nothing matches: %s", error)
 
     def _load(self) -> Learned | None:

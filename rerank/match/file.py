@@ -8,6 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from indexer.disk.files import writing
 from indexer.errors import CorruptStoreError
 from rerank.match.evidence import FEATURES, Bank
 from rerank.match.logistic import Logistic
@@ -18,7 +19,10 @@ FORMAT = 1
 
 
 def save_model(path: Path, model: MatchModel, about: dict[str, Any]) -> None:
-    """Whole or not at all; not fsynced: a lost model is learned again."""
+    """Whole or not at all; not fsynced: a lost model is learned again.
+
+    Raises StoreError: it cannot be written.
+    """
     document = about | {
         "format": FORMAT,
         "features": FEATURES,
@@ -28,8 +32,9 @@ def save_model(path: Path, model: MatchModel, about: dict[str, Any]) -> None:
         "rule": _rule_json(model.rule),
     }
     beside = path.with_name(path.name + ".part")
-    beside.write_bytes(save({"bank": model.bank.vectors_BD}, metadata={"match": json.dumps(document)}))
-    beside.replace(path)
+    with writing(path, beside=beside):
+        beside.write_bytes(save({"bank": model.bank.vectors_BD}, metadata={"match": json.dumps(document)}))
+        beside.replace(path)
 
 
 def load_model(path: Path) -> tuple[MatchModel, dict[str, Any]]:

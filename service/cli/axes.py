@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from indexer.disk.files import writing
 from indexer.errors import InvalidAxisError
 from indexer.filters.language import field_name
 from indexer.ingest.remeasure import measure_missing
@@ -216,7 +217,9 @@ def export_one(
     """Write an axis to one file, for `kallos axes import` elsewhere."""
     with _open(data_dir, collection) as library:
         axis = library.axes.get(name)
-        file.write_bytes(export_axis(axis, library.axes))
+        content = export_axis(axis, library.axes)
+    with writing(file):
+        file.write_bytes(content)
     if as_json:
         print_json({"exported": f"{axis.name}@{axis.version}", "file": str(file)})
     else:

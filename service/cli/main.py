@@ -6,12 +6,14 @@ A command is imported when it is asked for: help, the version and a typo need no
 import json
 import sys
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pkgutil import resolve_name
 from typing import Annotated
 
 import typer
 
+from indexer.disk.files import disk_error
 from indexer.errors import InvalidInputError, KallosError
 from service.cli.console import ERR, OUT
 
@@ -112,9 +114,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         app(arguments, prog_name="kallos")
     except SystemExit as end:  # how Typer ends every command, and reports a wrong option
         return end.code if isinstance(end.code, int) else 1
-    except KallosError as error:
+    except (KallosError, OSError) as failure:
+        error = failure if isinstance(failure, KallosError) else disk_error(failure)
+        if error is None:
+            raise
         if "--json" in arguments:
-            OUT.out(json.dumps({"error": {"code": error.code, "detail": str(error)}}))
+            with suppress(OSError):  # the full disk is perhaps the one that this goes to
+                OUT.out(json.dumps({"error": {"code": error.code, "detail": str(error)}}))
         ERR.print(f"kallos: {error}", markup=False, soft_wrap=True, style="red")
         return 2 if isinstance(error, InvalidInputError) else 1
     return 0

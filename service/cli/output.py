@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from indexer.disk.files import writing
 from indexer.imaging.contact_sheet import contact_sheet
 from indexer.imaging.decode import thumbnail_of
 from rerank.match.model import DEFAULT_THRESHOLD, Match
@@ -49,7 +50,8 @@ def write_sheet(answer: Answer, pictures: PictureFiles, path: Path) -> None:
             data = thumbnail_of(original, pictures.limits)
         score = "" if hit.score is None else f"  {hit.score:.3f}"
         tiles.append((data, f"{hit.image.id}{score}"))
-    path.write_bytes(contact_sheet(tiles))
+    with writing(path):
+        path.write_bytes(contact_sheet(tiles))
     ERR.print(f"contact sheet: {path}")
 
 

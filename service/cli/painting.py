@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.progress import TaskID
 
-from indexer.errors import InvalidInputError
+from indexer.disk.files import writing
 from indexer.tables.generated import Generation
 from rerank.generate.request import Progress
 from service.cli.progress import Interrupt, steps_bar
@@ -46,9 +46,8 @@ def write_files(studio: Studio, made: list[Generation], out: Path) -> list[Path]
     files = []
     for number, one in enumerate(made, start=1):
         file = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
-        try:
-            file.write_bytes(studio.content(one))
-        except OSError as error:
-            raise InvalidInputError(f"cannot write {file}: {error.strerror}") from error
+        content = studio.content(one)
+        with writing(file):
+            file.write_bytes(content)
         files.append(file)
     return files

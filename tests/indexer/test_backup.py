@@ -16,6 +16,7 @@ from indexer.collection.collection import Collection
 from indexer.collection.verify import verify
 from indexer.errors import ConflictError, CorruptStoreError, NotFoundError, StoreError
 from tests.support.build import build
+from tests.support.limits import small_disk
 from tests.support.pictures import new_image, unit_vectors
 
 DIM = 24
@@ -205,16 +206,9 @@ except StoreError as error:
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.decode().strip()}")
-    try:
+    with small_disk(disk, megabytes=2):
         output = subprocess.run(
             [sys.executable, "-c", FILL_UP, str(disk)], capture_output=True, text=True, check=True
         ).stdout.split("\n")
@@ -224,8 +218,19 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path: Path) -> None:
         assert collection.snapshot().images == 50 * acknowledged
         assert verify(disk, full=True).problems == []
         collection.close()
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_backup_that_finds_no_room_says_so_and_leaves_the_one_before(tmp_path: Path) -> None:
+    collection, disk = open_collection(tmp_path / "data"), tmp_path / "disk"
+    collection.add([new_image(1)], unit_vectors(2, DIM)[:1])
+    with small_disk(disk, megabytes=1):
+        backup(tmp_path / "data", disk / "backup")
+        collection.add([new_image(n) for n in range(2, 40_000)], unit_vectors(40_000, DIM)[2:])
+        with pytest.raises(StoreError, match=r"cannot write .*disk/backup"):
+            backup(tmp_path / "data", disk / "backup")
+        restored = restore(disk / "backup", tmp_path / "restored")
+        assert restored.images == 1
+    collection.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a folder that even its owner cannot write")

@@ -136,6 +136,23 @@ def test_filtered_search_equals_numpy_over_the_matches(
         assert len(set(have) & set(oracle(stored, vectors_ND[1], 10))) >= 9
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_when_an_index_finds_too_few_all_are_scanned(tmp_path: Path, family: Family) -> None:
+    """Of half of the collection, the half that is farthest: an index may show hardly any of them."""
+    collection = open_collection(tmp_path)
+    vectors_ND = unit_vectors(3000, DIM)
+    query_D = unit_vectors(1, DIM, seed=41)[0]
+    far_N = vectors_ND @ query_D < np.median(vectors_ND @ query_D)
+    ids = collection.add([new_image(n, far=bool(far)) for n, far in enumerate(far_N)], vectors_ND)
+    build(collection, family)
+    snapshot = collection.snapshot()
+    found = snapshot.nearest(query_D, 10, Matching(parse_filter({"match": {"far": True}})), recall=0.95)
+    stored = {ids[n]: vectors_ND[n] for n in np.flatnonzero(far_N)}
+    assert found.ids_K.tolist() == oracle(stored, query_D, 10)
+    if family == "hnsw":  # whose walk stays near the query
+        assert found.mode == "exact"
+
+
 def test_equal_scores_come_in_the_order_of_their_slots(tmp_path: Path) -> None:
     collection = open_collection(tmp_path)
     one_ND = np.repeat(unit_vectors(1, DIM), 40, axis=0)

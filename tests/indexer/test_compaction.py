@@ -1,14 +1,17 @@
 """Index builds that can be stopped, space that is given back, and readers who notice neither."""
 
 import os
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy import ndarray
 
 from indexer.ann.bitmap import Bitmap
 from indexer.ann.build import BuildStopped, Watch, build
 from indexer.ann.index import FAMILIES, Calibration, Family, Point
+from indexer.ann.ivf import Ivf
 from indexer.ann.plan import plan
 from indexer.ann.rows import Rows
 from indexer.collection.collection import Collection
@@ -185,14 +188,16 @@ def test_a_calibration_gives_the_fastest_point_that_reaches_the_recall() -> None
         Point(10, 4, 20, 0.9, 20),
         Point(10, 8, 20, 0.97, 50),
         Point(10, 8, 40, 0.96, 60),
+        Point(10, 16, 40, 0.99, 90),  # reaches 0.95 too, and takes longer
         Point(100, 8, 400, 0.96, 300),
     ]
     known = Calibration.of(points)
     assert points[3] not in known.points
     assert known.cheapest(0.95, 10) == points[2]
-    assert known.cheapest(0.99, 10) is None
+    assert known.cheapest(0.98, 10) == points[4]
+    assert known.cheapest(0.995, 10) is None
     assert known.cheapest(0.95, 11) == Point(11, 8, 22, 0.97, 50 * 1.1)
-    assert known.cheapest(0.95, 21) == points[4]
+    assert known.cheapest(0.95, 21) == points[5]
     far = known.cheapest(0.95, 250)
     assert far is not None
     assert (far.effort, far.want) == (20, 1000)
@@ -224,6 +229,32 @@ def test_filters_near_and_far_from_the_query_keep_their_recall(
         assert inside_N[found.ids_K - 1].all()
         hits += len(np.intersect1d(found.ids_K, truth.ids_K))
     assert hits / 400 >= 0.95
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_under_a_filter_an_index_looks_as_far_as_the_best_of_all_would_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """Of a share s of all pictures, the best k are among the best k / s of all. Allowed rows count."""
+    collection = open_collection(tmp_path)
+    every = round(1 / share)
+    images = [new_image(n, inside=n % every == 0) for n in range(6000)]
+    collection.add(images, unit_vectors(6000, DIM))
+    rebuild(collection, "ivf_sq8")
+    snapshot, where = collection.snapshot(), Matching(parse_filter({"match": {"inside": True}}))
+    point = Calibration(collection.snapshots.manifest(0).calibration).cheapest(0.9, 10 * every)
+    assert point is not None
+    asked, propose = [], Ivf.propose
+
+    def recorded(self: Ivf, query_D: ndarray, want: int, effort: int, allow: Bitmap | None) -> ndarray:
+        asked.append((want, effort))
+        return propose(self, query_D, want, effort, allow)
+
+    monkeypatch.setattr(Ivf, "propose", recorded)
+    for query_D in unit_vectors(10, DIM, seed=3):
+        asked.clear()
+        assert snapshot.nearest(query_D, 10, where, recall=0.9).mode == "top_k"
+        assert asked[0] == (max(320, ceil(point.want * share)), ceil(point.effort * share))
 
 
 def test_slots_and_rows_are_each_others_inverse() -> None:

@@ -148,6 +148,28 @@ def test_metrics_count_requests_by_route_and_describe_the_collection(server: htt
     assert "kallos_recall_alert 0.0" in text
 
 
+def test_live_recall_is_measured_against_the_truth(tmp_path: Path) -> None:
+    """Not against what the index itself finds: true answers have recall 1, and the index's own have less."""
+    collection = Collection.open(tmp_path, model_id="m", dim=64, exact_rows=0)
+    vectors_ND = np.random.default_rng(0).standard_normal((6000, 64)).astype(np.float32)
+    collection.add([new_image(i) for i in range(6000)], vectors_ND)
+    build(collection, "ivf_sq8")
+    log, snapshot = RecallLog(collection.database, "default"), collection.snapshot()
+    monitor = RecallMonitor(log, share=1.0)
+    stored_ND, found = vectors_ND.astype(np.float16).astype(np.float32), 0
+    for number, query_D in enumerate(np.random.default_rng(1).standard_normal((6, 64)).astype(np.float32)):
+        truth_K = np.argsort(-(stored_ND @ query_D), kind="stable")[:10]
+        truth_K += 1  # ids
+        found += len(np.intersect1d(snapshot.nearest(query_D, 10, recall=0.5).ids_K, truth_K))
+        monitor.offer(Sample(snapshot, query_D, EVERYTHING, 0.5, truth_K))
+        until(log.estimate, lambda it, number=number: it is not None and it.samples == number + 1)
+    monitor.close()
+    estimate = log.estimate()
+    assert found < 60, "the index must miss some, or this shows nothing"
+    assert estimate is not None
+    assert (estimate.recall, estimate.wanted) == (1.0, 0.5)
+
+
 def test_live_searches_are_measured(tmp_path: Path) -> None:
     collection = Collection.open(tmp_path, model_id="m", dim=16, exact_rows=0)
     vectors_ND = unit_vectors(3000, 16)

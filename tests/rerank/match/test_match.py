@@ -16,8 +16,17 @@ from indexer.where import EVERYTHING, Ids, Not
 from rerank.axes.moments import Moments, Spread
 from rerank.match.evidence import FEATURES, HITS, Bank, evidence
 from rerank.match.file import load_model, save_model
-from rerank.match.fit import fits, learn, pseudo_queries, sample_captions, without, words_of
-from rerank.match.model import Gumbel, Match, MatchModel, surprise
+from rerank.match.fit import (
+    Examples,
+    fits,
+    from_examples,
+    learn,
+    pseudo_queries,
+    sample_captions,
+    without,
+    words_of,
+)
+from rerank.match.model import FromCaptions, Gumbel, Match, MatchModel, surprise
 from rerank.match.phrases import PHRASES
 from rerank.match.reliability import auroc
 from tests.support.concepts import ConceptEncoder, caption, collection_of
@@ -150,6 +159,20 @@ def test_a_model_from_captions_tells_present_from_absent_where_a_threshold_canno
     true_N = np.arange(200) < 100
     assert auroc(said_N, true_N) > auroc(score_N, true_N) + 0.15
     assert auroc(said_N, true_N) > 0.85
+
+
+def test_held_counts_what_the_first_hits_missed() -> None:
+    """Of six searches that showed nothing that fits, the collection held a picture for three."""
+    shown_Q = np.array([True] * 4 + [False] * 6)
+    held_Q = np.array([True] * 7 + [False] * 3)
+    evidence_QF = np.random.default_rng(0).standard_normal((10, len(FEATURES))) + shown_Q[:, None]
+    taught = from_examples(Bank.of(ENCODER.encode_texts(PHRASES)), Examples(evidence_QF, shown_Q, held_Q))
+    assert taught is not None
+    assert isinstance(taught.rule, FromCaptions)
+    assert taught.rule.missed == 3 / 6
+    assert taught.learned_from == 7
+    match = taught.rule.judge(evidence_QF[0])
+    assert match.held == pytest.approx(match.probability + (1 - match.probability) / 2)
 
 
 def test_what_is_shown_is_held(collection: Collection, model: MatchModel) -> None:
