@@ -34,11 +34,13 @@ def test_rows_are_on_disk_before_the_transaction_that_publishes_them(tmp_path: P
         assert order.events == [
             ("fsync", "default/vectors.f16"),
             ("fsync", "default"),  # where the file is new
+            ("fsync", "default/ids.i64"),
+            ("fsync", "default"),
             ("commit", ""),
         ]
         order.events.clear()
         collection.patch(ids[0], {"stars": 3})
-        assert order.events == [("fsync", "default/vectors.f16"), ("commit", "")]
+        assert [name for _, name in order.events] == ["default/vectors.f16", "default/ids.i64", ""]
         collection.add([new_image(3)], unit_vectors(2, DIM)[:1])
         collection.delete(ids[:1])
     assert order.faults == []
@@ -73,6 +75,7 @@ def test_a_segment_is_on_disk_before_the_manifest_names_it(tmp_path: Path) -> No
     kinds = [(kind, name.split("-")[0]) for kind, name in order.events]
     assert kinds == [
         ("fsync", "default/vectors.f16"),
+        ("fsync", "default/ids.i64"),
         ("commit", ""),
         ("fsync", "default/segment"),
         ("rename", "default/segment"),
