@@ -19,7 +19,7 @@ from tests.support.order import recorded
 from tests.support.pictures import new_image, unit_vectors
 
 DIM = 24
-ROWS = ("default/vectors*.f16", "default/slots*.i64")
+ROWS = ("default/vectors*.f16", "default/slots*.i64", "default/ids.i64")
 
 
 def open_collection(folder: Path, segment_rows: int = 4096) -> Collection:
