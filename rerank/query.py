@@ -3,10 +3,8 @@
 Dimension key   P parts, D embedding
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 from jaxtyping import Float32
@@ -14,6 +12,7 @@ from numpy import ndarray
 
 from indexer.errors import InvalidQueryError
 from indexer.imaging.decode import Limits, decode
+from indexer.lru import Lru
 from indexer.protocols import Encoder, Snapshot
 from indexer.types import ImageId
 from rerank.types import QUERY_TERM, REWRITE_TERM, IdPart, ImagePart, Part, TextPart, VectorPart
@@ -43,9 +42,7 @@ class QueryEncoder:
     def __init__(self, encoder: Encoder, limits: Limits, *, remembered: int = 512) -> None:
         self._encoder = encoder
         self._limits = limits
-        self._remembered = remembered
-        self._texts: OrderedDict[str, Float32[ndarray, " d"]] = OrderedDict()
-        self._lock = Lock()
+        self._texts: Lru[str, Float32[ndarray, " d"]] = Lru(remembered)
 
     @property
     def model_id(self) -> str:
@@ -92,19 +89,7 @@ class QueryEncoder:
     def _text(self, text: str) -> Float32[ndarray, " d"]:
         if not text.strip():
             raise InvalidQueryError("the query text is blank: expected words")
-        return self._remember(text, lambda: self._encoder.encode_texts([text])[0])
-
-    def _remember(self, text: str, encode: Callable[[], Float32[ndarray, " d"]]) -> Float32[ndarray, " d"]:
-        with self._lock:
-            if text in self._texts:
-                self._texts.move_to_end(text)
-                return self._texts[text]
-        vector_D = encode()
-        with self._lock:
-            self._texts[text] = vector_D
-            while len(self._texts) > self._remembered:
-                self._texts.popitem(last=False)
-        return vector_D
+        return self._texts.get(text, lambda: self._encoder.encode_texts([text])[0])
 
     def _vector(self, vector_D: Float32[ndarray, " d"]) -> Float32[ndarray, " d"]:
         if vector_D.shape != (self._encoder.dim,):

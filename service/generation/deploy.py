@@ -7,7 +7,7 @@ from pathlib import Path
 from indexer.blobs.deployed import DeployedStore
 from indexer.errors import ConflictError, CorruptStoreError, InvalidInputError
 from indexer.types import JSONValue
-from rerank.generate.registry import BUILTIN
+from rerank.generate.request import BUILTIN
 from rerank.generate.tuned.deployed import Load, base_folder, load_in_service
 from rerank.generate.tuned.run import TunedRun, assemble, read_run
 

@@ -4,7 +4,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 from indexer.collection.collection import Collection
-from indexer.tables.recall_log import RecallEstimate, RecallLog
+from indexer.tables.recall_log import RecallLog
 from indexer.where import EVERYTHING
 from rerank.monitor import RecallMonitor, Sample
 from tests.support.build import build
@@ -149,10 +148,6 @@ def test_metrics_count_requests_by_route_and_describe_the_collection(server: htt
     assert "kallos_recall_alert 0.0" in text
 
 
-def has_samples(count: int, estimate: RecallEstimate | None) -> bool:
-    return estimate is not None and estimate.samples == count
-
-
 def test_live_recall_is_measured_against_the_truth(tmp_path: Path) -> None:
     """Not against what the index itself finds: true answers have recall 1, and the index's own have less."""
     collection = Collection.open(tmp_path, model_id="m", dim=64, exact_rows=0)
@@ -162,13 +157,12 @@ def test_live_recall_is_measured_against_the_truth(tmp_path: Path) -> None:
     log, snapshot = RecallLog(collection.database, "default"), collection.snapshot()
     monitor = RecallMonitor(log, share=1.0)
     stored_ND, found = vectors_ND.astype(np.float16).astype(np.float32), 0
-    for number, query_D in enumerate(np.random.default_rng(1).standard_normal((6, 64)).astype(np.float32)):
+    for query_D in np.random.default_rng(1).standard_normal((6, 64)).astype(np.float32):
         truth_K = np.argsort(-(stored_ND @ query_D), kind="stable")[:10] + 1  # ids
         found += len(np.intersect1d(snapshot.nearest(query_D, 10, recall=0.5).ids_K, truth_K))
         monitor.offer(Sample(snapshot, query_D, EVERYTHING, 0.5, truth_K))
-        until(log.estimate, partial(has_samples, number + 1))
+    estimate = until(log.estimate, lambda it: it is not None and it.samples == 6)
     monitor.close()
-    estimate = log.estimate()
     assert found < 60, "the index must miss some, or this shows nothing"
     assert estimate is not None
     assert (estimate.recall, estimate.wanted) == (1.0, 0.5)
