@@ -12,7 +12,6 @@ replaces is kept until space is reclaimed, so that a snapshot stays what it was.
 import logging
 import os
 import re
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from numpy import ndarray
 from indexer.ann.bitmap import Bitmap
 from indexer.ann.gpu import Gpu
 from indexer.ann.rows import Rows
-from indexer.collection.attribute_values import AttributeValues, FirstPlaces
+from indexer.collection.attribute_values import AttributeValues
 from indexer.collection.candidates import EXACT_ROWS
 from indexer.collection.index_store import SEGMENT_ROWS, SnapshotStore
 from indexer.collection.known_rows import KnownRows
@@ -44,6 +43,7 @@ from indexer.errors import (
     StoreError,
 )
 from indexer.filters.columns import Fields, Read
+from indexer.lru import Lru
 from indexer.protocols import StoreInfo, Version
 from indexer.tables import collections as states
 from indexer.tables.collections import State
@@ -56,6 +56,7 @@ from indexer.types import ImageId, ImageRow, Known, Metadata, NewImage
 LOG = logging.getLogger("kallos.index")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 DATABASE = "kallos.sqlite"
+MOST_ORDERS = 64  # of the whole collection, of which the first places are remembered
 MOST_EARLIER = 8  # versions that lists are being read of
 RETRIES = (
     5  # a reader meets another process that reclaims space or extends the index: each sees a newer state
@@ -85,11 +86,11 @@ class Collection:
         self.catalog = Catalog(name)
         self.writer = WriterLock(data_dir / "writer.lock")
         fields = Fields(_reader(database, self.catalog))
-        self._parts = Parts(fields, AttributeValues(), FirstPlaces(), exact_rows)
+        self._parts = Parts(fields, AttributeValues(), Lru(MOST_ORDERS), exact_rows)
         self._scans = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "scan")
         self._lock = Lock()
         self._snapshot: LocalSnapshot | None = None
-        self._earlier: OrderedDict[tuple[Version, Version], LocalSnapshot] = OrderedDict()
+        self._earlier: Lru[tuple[Version, Version], LocalSnapshot] = Lru(MOST_EARLIER)
         self._mapped: _Mapped | None = None
         self._ids = IdFile(self.folder)
 
@@ -256,16 +257,7 @@ class Collection:
         newest = self._newest()
         if at is None or at == newest.version:
             return newest
-        key = (at, newest.version)
-        with self._lock:
-            earlier = self._earlier.get(key)
-        if earlier is None:
-            earlier = self._as_of(newest, at)
-            with self._lock:
-                self._earlier[key] = earlier
-                while len(self._earlier) > MOST_EARLIER:
-                    self._earlier.popitem(last=False)
-        return earlier
+        return self._earlier.get((at, newest.version), lambda: self._as_of(newest, at))
 
     def info(self) -> StoreInfo:
         snapshot, gpu = self.snapshot(), self.snapshots.gpu

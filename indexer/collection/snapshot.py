@@ -9,7 +9,6 @@ Dimension key   N rows, D embedding, K results
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -21,18 +20,20 @@ from indexer.ann.index import Family
 from indexer.ann.index import Snapshot as ActiveIndex
 from indexer.ann.rows import Rows, Scored
 from indexer.attributes import Attribute, Linear, Stored, Term
-from indexer.collection.attribute_values import PLACES, AttributeValues, FirstPlaces, compute
+from indexer.collection.attribute_values import AttributeValues, compute
 from indexer.collection.candidates import Candidates
 from indexer.collection.known_rows import KnownRows
 from indexer.disk.slots import SlotMap
 from indexer.filters.columns import Fields, ToRows
 from indexer.filters.language import Filter
+from indexer.lru import Lru
 from indexer.protocols import EXACT, TIE, Matches, Place, Quantile, Sample, Statistics, Version
 from indexer.types import Count, IdList, ImageId, ImageRow
 from indexer.where import EVERYTHING, And, Band, Everything, Ids, Matching, Not, Where
 
 MOST_CACHED = 64  # filters, and columns, of one snapshot
 MOST_SORTED = 8
+PLACES = 4096  # of an order that are remembered; a scan finds them as fast as it finds ten
 FEW = 64  # pictures that are left out of a search more cheaply behind it than by a bitmap
 
 
@@ -42,7 +43,7 @@ class Parts:
 
     fields: Fields
     values: AttributeValues
-    places: FirstPlaces
+    places: Lru[tuple[object, ...], Scored]  # the first PLACES of orders of the whole collection
     exact_rows: int
 
 
@@ -77,10 +78,9 @@ class LocalSnapshot:
         self._known = known
         self._parts = parts
         self._candidates = Candidates(rows, alive, index, parts.exact_rows)
-        self._lock = Lock()
-        self._filters: dict[str, Bitmap] = {}
-        self._columns: dict[str, ndarray] = {}
-        self._sorted: dict[str, Float[ndarray, " n"]] = {}
+        self._filters: Lru[str, Bitmap] = Lru(MOST_CACHED)
+        self._columns: Lru[str, ndarray] = Lru(MOST_CACHED)
+        self._sorted: Lru[str, Float[ndarray, " n"]] = Lru(MOST_SORTED)
 
     # What the index is for: see `indexer.collection.compaction`.
 
@@ -263,17 +263,11 @@ class LocalSnapshot:
                 return self._alive.minus(self.compile(part))
 
     def _select(self, condition: Filter) -> Bitmap:
-        key = repr(condition)  # not the condition itself: to Python, True equals 1
-        with self._lock:
-            found = self._filters.get(key)
-        if found is None:
+        def make() -> Bitmap:
             mask_N = self._parts.fields.mask(condition, self.slots, len(self.matrix), self._map.rows_of)
-            found = Bitmap.of_mask(mask_N) & self._alive
-            with self._lock:
-                if len(self._filters) >= MOST_CACHED:
-                    self._filters.clear()
-                self._filters[key] = found
-        return found
+            return Bitmap.of_mask(mask_N) & self._alive
+
+        return self._filters.get(repr(condition), make)  # not the condition itself: to Python, True equals 1
 
     def _matches(self, found: Scored, mode: Literal["exact", "top_k"], candidates: int) -> Matches:
         return Matches(self._known.ids_of(found.rows_K), found.scores_K, mode, candidates)
@@ -289,11 +283,8 @@ class LocalSnapshot:
         """The first `k` along the one direction that linear terms add up to; None where a scan costs more."""
         if allow is not self._alive or any(linear.key is None for _, linear in terms):
             return self._scan(terms, k, allow, ascending) if after is None and k <= PLACES else None
-        key = (ascending, *((linear.key, term.scale, term.offset) for term, linear in terms))
-        places = self._parts.places.find(key, self.state)
-        if places is None:
-            places = self._scan(terms, PLACES, allow, ascending)
-            self._parts.places.keep(key, self.state, places)
+        key = (self.state, ascending, *((linear.key, term.scale, term.offset) for term, linear in terms))
+        places = self._parts.places.get(key, lambda: self._scan(terms, PLACES, allow, ascending))
         rest = np.flatnonzero(self._behind(places.scores_K, places.rows_K, after, ascending))[:k]
         if len(rest) < k and len(places.rows_K) == PLACES:  # the list may go on
             return None
@@ -359,35 +350,20 @@ class LocalSnapshot:
 
     def _in_order(self, attribute: Attribute, allow: Bitmap) -> Float[ndarray, " n"]:
         """The values of the allowed pictures that have one, rising."""
+
+        def make() -> Float[ndarray, " n"]:
+            value_N = self._values(attribute)[allow.rows()]
+            return np.sort(value_N[~np.isnan(value_N)])
+
         key = f"field {attribute.field}" if isinstance(attribute, Stored) else attribute.key
-        whole = allow is self._alive and key is not None
-        with self._lock:
-            kept_N = self._sorted.get(key) if whole and key is not None else None
-        if kept_N is not None:
-            return kept_N
-        value_N = self._values(attribute)[allow.rows()]
-        sorted_N = np.sort(value_N[~np.isnan(value_N)])
-        if whole and key is not None:
-            with self._lock:
-                if len(self._sorted) >= MOST_SORTED:
-                    self._sorted.clear()
-                self._sorted[key] = sorted_N
-        return sorted_N
+        return self._sorted.get(key, make) if allow is self._alive and key is not None else make()
 
     def _numbers(self, field: str) -> Float64[ndarray, " n"]:
         """The number in `field` for each row; NaN where a picture has none."""
         return self._column(f"numbers of {field}", lambda *of: self._parts.fields.numbers(field, *of))
 
     def _column(self, name: str, make: "Callable[[int, int, ToRows], ndarray]") -> ndarray:
-        with self._lock:
-            made_N = self._columns.get(name)
-        if made_N is None:
-            made_N = make(self.slots, len(self.matrix), self._map.rows_of)
-            with self._lock:
-                if len(self._columns) >= MOST_CACHED:
-                    self._columns.clear()
-                self._columns[name] = made_N
-        return made_N
+        return self._columns.get(name, lambda: make(self.slots, len(self.matrix), self._map.rows_of))
 
 
 def _split(where: Where) -> tuple[Where, list[int]]:

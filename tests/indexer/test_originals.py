@@ -31,7 +31,7 @@ def test_a_member_of_a_shard_is_read_whatever_its_name_and_its_folder_hold(
 def shard_row(folder: Path, shard: Path, member: str) -> ImageRow:
     collection = Collection.open(folder, model_id="m", dim=4)
     collection.add([replace(new_image("a"), uri=f"{shard}#{member}")], unit_vectors(1, 4))
-    (row,) = collection.view().scroll(limit=1)
+    (row,) = collection.snapshot().scroll(limit=1)
     collection.close()
     return row
 
