@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from indexer.ann.manifest import Manifest
 from indexer.blobs.deployed import CURRENT, DeployedStore, parse_state
 from indexer.collection.collection import DATABASE
 from indexer.collection.index_store import SnapshotStore
@@ -24,7 +25,6 @@ from indexer.disk.files import replace_text, sync_file, sync_folder, writing
 from indexer.disk.ids import BYTES as ID_BYTES
 from indexer.disk.ids import NAME as IDS
 from indexer.disk.lock import WriterLock
-from indexer.disk.manifest import Manifest
 from indexer.disk.vectors import BYTES, VectorFile, of_epoch
 from indexer.errors import ConflictError, CorruptStoreError, NotFoundError
 from indexer.tables.collections import State, birth, names

@@ -29,11 +29,11 @@ from indexer.ann.gpu import Gpu, Placed, load_cagra, place
 from indexer.ann.hnsw import Hnsw
 from indexer.ann.index import Calibration, Family, Snapshot
 from indexer.ann.ivf import Ivf
+from indexer.ann.manifest import IndexFile, Manifest, SegmentFile
 from indexer.ann.rows import Rows
 from indexer.ann.segment import Segment
 from indexer.disk.faults import reached
 from indexer.disk.files import remove_tree, sync_file, sync_folder, writing
-from indexer.disk.manifest import IndexFile, Manifest, SegmentFile
 from indexer.disk.vectors import of_epoch
 from indexer.errors import CorruptStoreError, UnavailableError
 

@@ -1,0 +1,1 @@
+"""Where pictures come from: folders, shards and lists (`sources`), files beside them (`sidecars`), URLs."""

@@ -10,11 +10,11 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from indexer.ann.index import FAMILIES, Family
+from indexer.ann.manifest import Manifest
 from indexer.attributes import Stored
 from indexer.collection import index_store as snapshots
 from indexer.collection.collection import Collection
 from indexer.collection.verify import verify
-from indexer.disk.manifest import Manifest
 from indexer.errors import CorruptStoreError, InvalidInputError, ModelMismatchError, NotFoundError
 from indexer.filters.language import parse_filter
 from indexer.types import ImageId
