@@ -313,7 +313,7 @@ class LocalSnapshot:
         rows_N = allow.rows()
         total_N = np.zeros(len(rows_N), np.float64)
         for term in terms:
-            share_N = (self._values(term.attribute)[rows_N] - term.offset) * term.scale
+            share_N = (self._values_at(term.attribute, rows_N) - term.offset) * term.scale
             total_N += share_N if missing_last else np.nan_to_num(share_N, nan=0.0)
         score_N = total_N.astype(np.float32)
         keep_N = np.flatnonzero(self._behind(score_N, rows_N, after, ascending))
@@ -347,6 +347,12 @@ class LocalSnapshot:
         if isinstance(attribute, Stored):
             return self._numbers(attribute.field)
         return self._parts.values.of(attribute, self.matrix, self.epoch)
+
+    def _values_at(self, attribute: Attribute, rows_N: Int64[ndarray, " n"]) -> Float[ndarray, " n"]:
+        """Of some rows: where the values of all are not kept, no others are computed."""
+        if isinstance(attribute, Linear) and attribute.key is None:
+            return compute(attribute, self.matrix, rows_N) if len(rows_N) else np.empty(0, np.float32)
+        return self._values(attribute)[rows_N]
 
     def _in_order(self, attribute: Attribute, allow: Bitmap) -> Float[ndarray, " n"]:
         """The values of the allowed pictures that have one, rising."""
