@@ -6,7 +6,7 @@ from pathlib import Path
 
 from indexer.errors import InvalidInputError
 from indexer.ingest.ingest import IngestReport, Progress
-from indexer.sources.sources import open_source
+from indexer.sources.open import open_source
 from indexer.types import JSONValue
 from service.intake import Intake
 from service.jobs import Control

@@ -9,7 +9,7 @@ from indexer.collection.collection import Collection
 from indexer.errors import UnreadableImageError
 from indexer.imaging.decode import decode, sha256_of
 from indexer.ingest.ingest import ItemReport
-from indexer.sources.sources import SourceFailure, SourceItem
+from indexer.sources.source import SourceFailure, SourceItem
 from indexer.types import ImageId, Metadata
 from service.generation.studio import Studio
 from service.intake import Intake

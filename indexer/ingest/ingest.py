@@ -30,7 +30,7 @@ from indexer.imaging.decode import Limits, decode, sha256_of, thumbnail
 from indexer.imaging.measurer import Measurer
 from indexer.protocols import Encoder
 from indexer.sources.sidecars import read_sidecars
-from indexer.sources.sources import Source, SourceFailure, SourceItem
+from indexer.sources.source import Source, SourceFailure, SourceItem
 from indexer.tables.metadata import filled
 from indexer.times import seconds_since_1970
 from indexer.types import ImageId, ImageRow, JSONValue, Known, NewImage

@@ -1,1 +1,1 @@
-"""Where pictures come from: folders, shards and lists (`sources`), files beside them (`sidecars`), URLs."""
+"""Where pictures come from: folders, shards, lists (`open` chooses), files beside them (`sidecars`), URLs."""

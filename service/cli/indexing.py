@@ -7,7 +7,7 @@ from rich.progress import TaskID
 
 from indexer.ingest.ingest import IngestReport
 from indexer.ingest.ingest import Progress as Count
-from indexer.sources.sources import open_source
+from indexer.sources.open import open_source
 from service.cli.console import ERR, OUT
 from service.cli.progress import FAILURES_SHOWN, Interrupt, steps_bar
 from service.index_job import merged

@@ -18,7 +18,8 @@ from indexer.errors import StoreError
 from indexer.filters.language import parse_filter
 from indexer.imaging.decode import Limits
 from indexer.ingest.ingest import Ingest, IngestReport, ItemReport, Progress
-from indexer.sources.sources import Source, SourceFailure, SourceItem, open_source
+from indexer.sources.open import open_source
+from indexer.sources.source import Source, SourceFailure, SourceItem
 from indexer.types import ImageId
 from indexer.where import Matching
 from tests.support.encoder import DIM, ColourEncoder

@@ -17,7 +17,7 @@ from indexer.imaging.measurer import Measurer
 from indexer.imaging.measures import FIELDS
 from indexer.ingest.ingest import Ingest
 from indexer.ingest.remeasure import MeasureReport, measure_missing
-from indexer.sources.sources import open_source
+from indexer.sources.open import open_source
 from indexer.types import ImageId, ImageRow
 from indexer.where import Band
 from tests.support.encoder import DIM, ColourEncoder
