@@ -17,6 +17,8 @@ The layers above speak to `protocols` (Store, Snapshot, Encoder), `where` and `a
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from indexer.supported import check_platform
+
 if TYPE_CHECKING:
     from indexer.collection.collection import Collection as Collection
     from indexer.encoders.registry import load_encoder as load_encoder
@@ -46,3 +48,6 @@ def __getattr__(name: str) -> object:
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_EXPORTS[name]), name)
+
+
+check_platform()

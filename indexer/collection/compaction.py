@@ -9,7 +9,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.ann.build import Watch, in_background
+from indexer.ann.build import BuildStopped, Watch, in_background
 from indexer.ann.index import Family
 from indexer.ann.plan import Plan, plan
 from indexer.ann.rows import Rows
@@ -27,7 +27,7 @@ from indexer.disk.faults import reached
 from indexer.disk.files import size_of, sync_file, sync_folder, writing
 from indexer.disk.lock import WriterLock
 from indexer.disk.vectors import VectorFile, of_epoch
-from indexer.errors import StoreError
+from indexer.errors import BusyError, StoreError
 from indexer.tables import collections as states
 from indexer.tables.collections import State
 
@@ -36,7 +36,8 @@ DEAD_SHARE = 0.2  # of all rows: more deleted ones are worth a new file
 FEWEST = 10_000  # rows: smaller collections are scanned in a millisecond whatever their state
 CHUNK = 16_384
 PAST_S = 3600.0  # for so long a replaced or deleted version is known: pages of a list are read meanwhile
-NO_WAIT_S = 0.0
+NO_WAIT_S = 0.0  # for another compaction: it does the same work
+BACKUP_WAIT_S = 3600.0  # for a backup, which ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,12 @@ def compact(
 
     Raises:
         BuildStopped: `watch` asked for it; the collection is as it was.
-        BusyError: Another process is compacting this collection.
+        BusyError: Another process is compacting this collection, or a backup of it does not end.
         StoreError: The disk is full or cannot be written; the collection is as it was.
     """
     started = time.monotonic()
     watch = watch or Watch()
-    alone = WriterLock(collection.folder / "compact.lock", wait_s=NO_WAIT_S).held()
-    with alone, _nothing_left_of_it(collection), in_background(aims.threads):
+    with _its_turn(collection.folder, watch), _nothing_left_of_it(collection), in_background(aims.threads):
         before = size_of(collection.folder)
         snapshot = collection.snapshot()
         chosen = family or plan_for(collection, aims).family
@@ -147,6 +147,24 @@ def _nothing_left_of_it(collection: Collection) -> Iterator[None]:
                 with collection.writer.held():
                     collection.snapshots.sweep(epoch)
         raise
+
+
+@contextmanager
+def _its_turn(folder: Path, watch: Watch) -> Iterator[None]:
+    """Refused at once while another compacts, and after whoever backs up now.
+
+    Who backs up again and again holds `compact.lock` nearly always: a compaction that does not queue for it
+    would hardly ever find it free.
+    """
+    with WriterLock(folder / "build.lock", wait_s=NO_WAIT_S).held(), ExitStack() as stack:
+        files = WriterLock(folder / "compact.lock", wait_s=BACKUP_WAIT_S, should_stop=watch.should_stop)
+        try:
+            stack.enter_context(files.held())
+        except BusyError as error:
+            if watch.should_stop():
+                raise BuildStopped from error
+            raise
+        yield
 
 
 def _build(

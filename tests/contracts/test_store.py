@@ -44,7 +44,8 @@ ATTRIBUTES: dict[str, Attribute] = {
 def picture(n: int) -> NewImage:
     """Stars have ties, and every fifth picture has none; fields of every kind."""
     metadata: dict[str, JSONValue] = {"price": (n * 7919) % 1000 / 10, "even": n % 2 == 0}
-    metadata["tags"] = ["sea", "boat"][: n % 3]
+    tags: list[JSONValue] = ["sea", "boat"]
+    metadata["tags"] = tags[: n % 3]
     if n % 5:
         metadata["stars"] = n % 4
     metadata |= {"latitude": -80 + n % 160, "longitude": -170 + n % 340, "nested": {"deep": f"word {n % 6}"}}

@@ -16,8 +16,8 @@ from indexer.tables.database import Database
 from indexer.tables.jobs import Ending, Job, JobTable, NewJob
 from service.job_rules import MOST_ATTEMPTS
 from service.jobs import JobRunner
-from tests.service.test_collection_api import until
 from tests.support.job_process import KIND
+from tests.support.processes import until
 
 ROOT = Path(__file__).parents[2]
 LEASE_S = 1.0

@@ -13,9 +13,9 @@ from service.cli.main import main
 from service.settings import Settings
 from service.wiring import open_rephraser, open_search
 from tests.indexer.test_database import OPEN_FILES, open_files
-from tests.service.test_collection_api import until
 from tests.support.encoder import ColourEncoder
 from tests.support.llm import language_server
+from tests.support.processes import until
 from tests.support.server import kallos_server, served, write_pictures
 
 KEY = "sk-very-secret"

@@ -22,6 +22,7 @@ from training.rewards.config import RewardConfig
 from training.rewards.registry import RewardLoader
 
 app = make_app(COMMANDS)
+pytestmark = pytest.mark.slow
 
 PROMPTS, SEEDS = 4, 2
 CONFIG = {

@@ -22,6 +22,7 @@ from training.rankability.report import number
 from training.rankability.untrained import redraw, untrained
 
 app = make_app(COMMANDS)
+pytestmark = pytest.mark.slow
 
 PNG = b"\x89PNG\r\n\x1a\n"
 COUNT = 60

@@ -15,6 +15,7 @@ from training.policy_gradient.dry_run import dry_run
 from training.policy_gradient.memory import estimate
 
 app = make_app(COMMANDS)
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 CARDS_GB = {"gpu_sd15": 24, "gpu_sd15_full": 80, "gpu_sd35m": 40, "gpu_flux": 48}

@@ -22,6 +22,7 @@ from training.spro.rounds import Parts, Rounds
 from training.spro.wiring import captions_of, load_generator, load_guider, load_painter
 
 app = make_app(COMMANDS)
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 SMALL = """
