@@ -111,6 +111,10 @@ class OnGpu:
     def efforts(self) -> list[int]:
         return self._efforts
 
+    @property
+    def extendable(self) -> None:
+        return None
+
     def propose(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
     ) -> Int64[ndarray, " k"]:

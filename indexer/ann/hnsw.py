@@ -52,6 +52,10 @@ class Hnsw:
     def efforts(self) -> list[int]:
         return [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
 
+    @property
+    def extendable(self) -> None:
+        return None
+
     def propose(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
     ) -> Int64[ndarray, " k"]:

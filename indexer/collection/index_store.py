@@ -27,7 +27,7 @@ from indexer.ann.calibrate import calibrate
 from indexer.ann.flat import Flat
 from indexer.ann.gpu import Gpu, Placed, load_cagra, place
 from indexer.ann.hnsw import Hnsw
-from indexer.ann.index import Calibration, Family, Snapshot
+from indexer.ann.index import Calibration, Extendable, Family, Snapshot
 from indexer.ann.ivf import Ivf
 from indexer.ann.manifest import IndexFile, Manifest, SegmentFile
 from indexer.ann.rows import Rows
@@ -67,9 +67,8 @@ class Loaded:
 
     @classmethod
     def of(cls, manifest: Manifest, placed: Placed, segments: tuple[Segment, ...] = ()) -> "Loaded":
-        proposer = placed.proposer
-        if isinstance(proposer, Ivf) and segments:
-            proposer = proposer.followed_by(segments)
+        base = placed.proposer.extendable
+        proposer = placed.proposer if base is None or not segments else base.followed_by(segments)
         known = Calibration(manifest.calibration)
         snapshot = Snapshot(manifest.family, proposer, known, manifest.built, placed.where)
         return cls(manifest, placed, segments, snapshot)
@@ -78,7 +77,7 @@ class Loaded:
 class SnapshotStore:
     """Loads, builds, extends and swaps the index of one collection; on `gpu` where there is one.
 
-    There, and beside an index that is no inverted file, rows behind it have no segments.
+    Rows behind an index that is not extendable (see `indexer.ann.index`) have no segments.
     """
 
     def __init__(self, folder: Path, gpu: Gpu | None = None, segment_rows: int = SEGMENT_ROWS) -> None:
@@ -273,9 +272,10 @@ class SnapshotStore:
                 f"{manifest.index} holds {placed.proposer.built} rows: its manifest says {manifest.built}"
             )
         segments: list[Segment] = []
-        if isinstance(placed.proposer, Ivf):
+        base = placed.proposer.extendable
+        if base is not None:
             try:
-                for segment in self._segments(manifest, placed.proposer, known):
+                for segment in self._segments(manifest, base, known):
                     segments.append(segment)  # noqa: PERF402 - those before a damaged one count
             except (CorruptStoreError, OSError) as error:
                 if self._replaced(manifest, epoch):
@@ -285,13 +285,13 @@ class SnapshotStore:
                 LOG.warning("scanning all rows behind %d, the next segment covers them: %s", end, error)
         return Loaded.of(manifest, placed, tuple(segments))
 
-    def _segments(self, manifest: Manifest, base: Ivf, known: dict[str, Segment]) -> Iterator[Segment]:
+    def _segments(self, manifest: Manifest, base: Extendable, known: dict[str, Segment]) -> Iterator[Segment]:
         first = manifest.built
         for listed in manifest.segments:
             segment = known.get(listed.file.name)
             if segment is None:
                 listed.file.check(self._folder)
-                segment = Segment.load(self._folder / listed.file.name, first, base.index)
+                segment = base.load_segment(self._folder / listed.file.name, first)
             if (segment.first, segment.end) != (first, listed.end):
                 raise CorruptStoreError(f"{listed.file.name} does not end where its manifest says")
             yield segment
@@ -300,7 +300,7 @@ class SnapshotStore:
     def _has_many(self, loaded: Loaded, rows: Rows) -> bool:
         """Whether a segment is due."""
         is_few = len(rows) - loaded.snapshot.built < self._segment_rows
-        return not is_few and isinstance(loaded.placed.proposer, Ivf)
+        return not is_few and loaded.placed.proposer.extendable is not None
 
     def _caught_up(self, loaded: Loaded, newest: Callable[[], Rows], watch: Watch) -> Loaded:
         """With segments for what was added during a build: as far as it gets, should that go on."""
@@ -313,18 +313,18 @@ class SnapshotStore:
 
     def _extended(self, loaded: Loaded, rows: Rows) -> Loaded:
         """With one segment more, written and not yet in force; it takes up neighbours that are no larger."""
-        base, first = loaded.placed.proposer, loaded.snapshot.built
-        assert isinstance(base, Ivf)
+        base, first = loaded.placed.proposer.extendable, loaded.snapshot.built
+        assert base is not None
         end = min(len(rows), first + MOST_AT_ONCE * self._segment_rows)
         kept, merged = list(loaded.segments), list[Segment]()
         while kept and kept[-1].end - kept[-1].first <= end - (merged[0].first if merged else first):
             merged.insert(0, kept.pop())
-        made = Segment.over(rows, first, end, base.index, merged)
+        made = base.segment(rows, first, end, merged)
         file = self._saved(made.save, "segment")
         reached("segment-renamed")
         listed = SegmentFile(end, file)
         manifest = replace(loaded.manifest, segments=(*loaded.manifest.segments[: len(kept)], listed))
-        segments = (*kept, Segment.load(self._folder / file.name, made.first, base.index))
+        segments = (*kept, base.load_segment(self._folder / file.name, made.first))
         return Loaded.of(manifest, loaded.placed, segments)
 
     def _saved(self, save: Callable[[Path], None], what: str) -> IndexFile:
