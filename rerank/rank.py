@@ -119,8 +119,8 @@ class Ranker:
         """Which pictures are ordered, and whether those are all that could be."""
         parts: list[Where] = [EVERYTHING if query.filter is None else Matching(query.filter)]
         parts += self._scorer.within(cursor.limits)
-        if query.parts:
-            parts.append(Not(Ids(named(query.parts))))
+        if names := named(query.parts):
+            parts.append(Not(Ids(names)))
         if query.ids is not None:
             if query.cursor is None:  # one that was deleted since the first page does not end the list
                 snapshot.rows(query.ids)

@@ -383,7 +383,7 @@ def _split(where: Where) -> tuple[Where, list[int]]:
             without += part.part.ids
         else:
             kept.append(part)
-    if not without:
+    if len(kept) == len(parts):
         return where, without
     return (kept[0] if len(kept) == 1 else And(tuple(kept)) if kept else EVERYTHING), without
 
