@@ -3,7 +3,7 @@
 metadata["kallos_axis"]    the document: everything of an `Axis` that is not an array
 tensor "direction"         of a linear axis
 tensors "head.layers.N.…"  of a head axis
-tensor "used"              marks of the pictures it was fitted on: evaluation elsewhere leaves them out too
+tensor "used"              content keys of what it was fitted on: evaluation elsewhere leaves them out too
 """
 
 import json

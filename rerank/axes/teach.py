@@ -148,7 +148,7 @@ def teach_by_extremes(
         bias=-float(middle @ direction_D),
         sign="the examples of the high end score higher",
         figures=figures,
-        used_U=pictures.marks(),
+        used_U=pictures.content_keys(),
     )
 
 

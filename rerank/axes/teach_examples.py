@@ -74,7 +74,7 @@ def teach_by_labels(name: str, labels: Sequence[Label], collection: Store, encod
         bias=line.bias,
         sign="a larger label is more",
         figures=figures,
-        used_U=used.marks(),
+        used_U=used.content_keys(),
     )
 
 
@@ -160,7 +160,7 @@ def teach_by_pairs(name: str, pairs: Sequence[OrderedPair], collection: Store, e
         bias=line.bias,
         sign="the first picture of a pair has more",
         figures=figures,
-        used_U=pictures.marks(),
+        used_U=pictures.content_keys(),
     )
 
 

@@ -21,7 +21,7 @@ from indexer.errors import (
     NotFoundError,
     UnknownAxisError,
 )
-from indexer.tables.axes import Axis, AxisStore, mark_of
+from indexer.tables.axes import Axis, AxisStore, content_key
 from rerank.axes.evaluate import evaluate
 from rerank.axes.examples import Label, OrderedPair
 from rerank.axes.file import KEY, export_axis, import_axis
@@ -111,7 +111,7 @@ def test_many_labels_are_split_and_the_test_side_is_never_seen(stand: Stand) -> 
     assert (axis.figures.n_train, axis.figures.n_held_out) == (216, 24)
     used = set(axis.used_U.tolist())
     rows = stand.collection.snapshot().rows(stand.ids)
-    held = np.array([n for n, row in enumerate(rows) if mark_of(row.sha256) not in used])
+    held = np.array([n for n, row in enumerate(rows) if content_key(row.sha256) not in used])
     assert len(held) == 24
     assert axis.direction_D is not None
     expected = stats.spearmanr(stand.stored_ND[held] @ axis.direction_D, stand.label_N[held])[0]
@@ -151,7 +151,7 @@ def test_groups_are_not_torn_apart(stand: Stand) -> None:
     assert axis.inputs["groups"] == 20
     assert axis.used_U is not None
     used, rows = set(axis.used_U.tolist()), stand.collection.snapshot().rows(stand.ids)
-    sides = {(label.group, mark_of(row.sha256) in used) for label, row in zip(labels, rows, strict=True)}
+    sides = {(label.group, content_key(row.sha256) in used) for label, row in zip(labels, rows, strict=True)}
     assert len(sides) == 20
 
 
