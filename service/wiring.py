@@ -30,7 +30,7 @@ from indexer.tables.generated import GenerationStore
 from indexer.tables.interactions import WantedLog
 from indexer.tables.recall_log import RecallLog
 from rerank.axes.defaults import ensure_default_axes
-from rerank.axes.moments import MomentsCache
+from rerank.axes.statistics import MomentsCache
 from rerank.engine import Engine
 from rerank.generate.diffusers.options import GeneratorOptions, parse_adapters
 from rerank.generate.registry import load_generator

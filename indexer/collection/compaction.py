@@ -36,7 +36,7 @@ DEAD_SHARE = 0.2  # of all rows: more deleted ones are worth a new file
 FEWEST = 10_000  # rows: smaller collections are scanned in a millisecond whatever their state
 CHUNK = 16_384
 PAST_S = 3600.0  # for so long a replaced or deleted version is known: pages of a list are read meanwhile
-NO_WAIT_S = 0.0
+NOWAIT_S = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def compact(
     """
     started = time.monotonic()
     watch = watch or Watch()
-    alone = WriterLock(collection.folder / "compact.lock", wait_s=NO_WAIT_S).held()
+    alone = WriterLock(collection.folder / "compact.lock", wait_s=NOWAIT_S).held()
     with alone, _nothing_left_of_it(collection), in_background(aims.threads):
         before = size_of(collection.folder)
         snapshot = collection.snapshot()

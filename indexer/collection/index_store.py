@@ -44,7 +44,7 @@ LOG = logging.getLogger("kallos.index")
 SEGMENT_ROWS = 4096
 MOST_AT_ONCE = 8  # times as many are put into lists in one turn, in which nobody else writes
 RETRY_S = 60.0  # until files that could not be read are tried again: too many were open, perhaps
-CATCH_UPS = 4  # looks of a build at what was added meanwhile
+MAX_CATCH_UP_ROUNDS = 4  # looks of a build at what was added meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +305,7 @@ class IndexStore:
 
     def _caught_up(self, loaded: Loaded, newest: Callable[[], Rows], watch: Watch) -> Loaded:
         """With segments for what was added during a build: as far as it gets, should that go on."""
-        for _ in range(CATCH_UPS):
+        for _ in range(MAX_CATCH_UP_ROUNDS):
             rows = newest()
             while self._has_many(loaded, rows):
                 loaded = self._extended(loaded, rows)

@@ -11,10 +11,10 @@ import numpy as np
 from indexer.errors import InvalidAxisError
 from indexer.protocols import Encoder, Store
 from indexer.tables.axes import Axis, AxisStore, content_key
+from rerank.axes.axis_metrics import SEED, known_or_none
+from rerank.axes.axis_values import attribute_of, check_model
 from rerank.axes.examples import Label, distinct_labels
-from rerank.axes.fit import pearson, spearman, spearman_interval, tie_limited_maximum
-from rerank.axes.values import attribute_of, check_model
-from rerank.axes.worth import SEED, known_or_none
+from rerank.axes.rank_correlation import pearson, spearman, spearman_interval, tie_limited_maximum
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from indexer.errors import InvalidAxisError
 from indexer.filters.language import field_name
 from indexer.protocols import Encoder
 from indexer.tables.axes import Axis, AxisKind, AxisStore, Figures, Trust
+from rerank.axes.axis_values import check_model
 from rerank.axes.direction import check_name
 from rerank.axes.heads import Head
-from rerank.axes.values import check_model
 
 KEY = "kallos_axis"
 VERSION = 1

@@ -16,7 +16,7 @@ from indexer.collection.collection import Collection
 from indexer.filters.columns import Fields
 from indexer.filters.language import parse_filter
 from indexer.types import JSONValue
-from rerank.axes.moments import Moments, MomentsCache
+from rerank.axes.statistics import Moments, MomentsCache
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
 
