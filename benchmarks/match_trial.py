@@ -23,8 +23,8 @@ from benchmarks.match_queries import ABSENT, ABSTRACT, keyboard_noise, negated
 from indexer.collection.collection import Collection
 from indexer.protocols import EXACT, Snapshot
 from indexer.types import NewImage
-from rerank.axes.moments import Moments
-from rerank.match.evidence import HITS, Bank, evidence
+from rerank.axes.statistics import Moments
+from rerank.match.evidence import HITS, BackgroundQueries, evidence
 from rerank.match.fit import (
     EncodeTexts,
     Examples,
@@ -62,7 +62,7 @@ class Material:
         cls, vectors_ND: Float32[ndarray, "n d"], captions: Sequence[str], encode: EncodeTexts
     ) -> "Material":
         text_ND = encoded(encode, captions)
-        near = Bank.of(encoded(encode, PHRASES)).near
+        near = BackgroundQueries.of(encoded(encode, PHRASES)).near
         words = [words_of(caption) for caption in captions]
         told_NN = np.array([[fits(own, other) for other in captions] for own in words])
         same_NN = told_NN | (text_ND @ text_ND.T >= near) | (vectors_ND @ vectors_ND.T >= ALIKE)
@@ -100,10 +100,10 @@ def run_trial(material: Material, encode: EncodeTexts, size: int, rng: Generator
             )
             snapshot = collection.snapshot()
             moments = Moments.of(snapshot.sample(size).vectors_ND)
-            bank = Bank.of(encoded(encode, PHRASES))
-            taught = caption_examples(snapshot, encode, moments, bank, sample_captions(snapshot))
-            background = from_background(snapshot, moments, bank, rng)
-            tests = _Tests(snapshot, moments, bank, encode)
+            queries = BackgroundQueries.of(encoded(encode, PHRASES))
+            taught = caption_examples(snapshot, encode, moments, queries, sample_captions(snapshot))
+            background = from_background(snapshot, moments, queries, rng)
+            tests = _Tests(snapshot, moments, queries, encode)
             asked_N = np.flatnonzero(~teaches_N)
             for place in asked_N:
                 own_N = material.same_NN[chosen_N[place]][chosen_N] | (np.arange(size) == place)
@@ -138,7 +138,7 @@ def cost(material: Material, encode: EncodeTexts, *, captioned: bool) -> Cost:
             started = time.perf_counter()
             model = learn(snapshot, encode, moments, np.random.default_rng(0))
             learned = time.perf_counter()
-            laps = [_lap(snapshot, model, moments, row_D) for row_D in model.bank.vectors_BD]
+            laps = [_lap(snapshot, model, moments, row_D) for row_D in model.background.vectors_BD]
             return Cost(
                 size, model.basis, round(learned - started, 2), round(1e6 * float(np.median(laps)), 1)
             )
@@ -157,10 +157,12 @@ def _lap(snapshot: Snapshot, model: MatchModel, moments: Moments, query_D: Float
 class _Tests:
     """Searches as they are run, each noted with its right answer."""
 
-    def __init__(self, snapshot: Snapshot, moments: Moments, bank: Bank, encode: EncodeTexts) -> None:
+    def __init__(
+        self, snapshot: Snapshot, moments: Moments, background: BackgroundQueries, encode: EncodeTexts
+    ) -> None:
         self._snapshot = snapshot
         self._moments = moments
-        self._bank = bank
+        self._background = background
         self._encode = encode
         self._found: list[Float64[ndarray, " f"]] = []
         self._shown: list[bool] = []
@@ -204,7 +206,9 @@ class _Tests:
         ids_K = everything.ids_K[kept][:HITS]
         spread = without(self._moments.along(query_D), everything.scores_K[~kept], self._snapshot.images)
         scores_K = everything.scores_K[kept][:HITS]
-        self._found.append(evidence(query_D, scores_K, self._snapshot.vectors(ids_K), spread, self._bank))
+        self._found.append(
+            evidence(query_D, scores_K, self._snapshot.vectors(ids_K), spread, self._background)
+        )
         self.kinds.append(kind)
         self.groups.append(group)
         return row_numbers(ids_K)

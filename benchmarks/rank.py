@@ -17,7 +17,7 @@ from indexer.encoders.builtin import BuiltinEncoder
 from indexer.filters.language import parse_filter
 from indexer.imaging.decode import Limits
 from indexer.tables.axes import Axis, AxisStore
-from rerank.axes.moments import MomentsCache
+from rerank.axes.statistics import MomentsCache
 from rerank.axes.terms import AxisScorer
 from rerank.query import QueryEncoder
 from rerank.rank import Ranker

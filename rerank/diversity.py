@@ -22,7 +22,7 @@ from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from indexer.errors import InvalidInputError
-from rerank.axes.fit import unit_rows
+from rerank.axes.ridge import unit_rows
 
 COPY_COSINE = 0.95  # as in `rerank.match.fit`
 COPY_BITS = 6  # of 64 that may differ between perceptual hashes of one picture, saved twice

@@ -3,7 +3,7 @@
 from indexer.imaging.decode import Limits
 from indexer.protocols import Encoder, Snapshot, Store
 from indexer.tables.axes import AxisStore
-from rerank.axes.moments import MomentsCache
+from rerank.axes.statistics import MomentsCache
 from rerank.axes.terms import AxisScorer
 from rerank.cursor import Cursor
 from rerank.match.cache import MatchCache

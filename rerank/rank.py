@@ -13,8 +13,8 @@ from indexer.errors import InvalidQueryError
 from indexer.protocols import Matches, Snapshot
 from indexer.types import ImageId, ImageRow
 from indexer.where import EVERYTHING, Ids, Matching, Not, Where, both
+from rerank.axes.axis_values import attribute_of
 from rerank.axes.terms import AxisScorer, ScoreTerm, scales, warnings
-from rerank.axes.values import attribute_of
 from rerank.clock import Clock
 from rerank.cursor import Cursor, fingerprint, opened
 from rerank.page import Cut, following

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from rerank.generate.request import Generator
 from service import errors
 from service.generation.on_miss import GenerateOnMiss
-from service.generation.orders import Orders
+from service.generation.queue import GenerationQueue
 from service.generation.work import KIND, GenerateWork
 from service.index_job import IndexWork
 from service.job_rules import QueueLimits
@@ -49,10 +49,10 @@ def create_app(settings: Settings, *, generator: Generator | None = None) -> Fas
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with open_server(settings, generator=generator) as services, at_work(services) as runner:
-            orders = Orders(services.studio, runner)
-            app.state.services, app.state.jobs, app.state.orders = services, runner, orders
+            queue = GenerationQueue(services.image_service, runner)
+            app.state.services, app.state.jobs, app.state.queue = services, runner, queue
             app.state.on_miss = GenerateOnMiss(
-                orders, runner, services.studio.store, pause_s=settings.generate_pause_s
+                queue, runner, services.image_service.store, pause_s=settings.generate_pause_s
             )
             stats = partial(stats_of, services.collection, settings.recall_alert)
             metrics.watch(stats, services.search.rephraser)
@@ -95,7 +95,7 @@ def at_work(services: Services) -> Iterator[JobRunner]:
     kinds: dict[str, Work] = {
         "index": IndexWork(services.intake),
         "compact": CompactWork(collection, aims),
-        KIND: GenerateWork(services.studio),
+        KIND: GenerateWork(services.image_service),
     }
     limits = {KIND: QueueLimits(settings.generate_queue, settings.generate_per_hour)}
     runner = JobRunner(collection.database, kinds, limits, lease_s=settings.job_lease_s)

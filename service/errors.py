@@ -73,7 +73,7 @@ def status_of(error: KallosError) -> int:
     return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
 
-def door_responses() -> dict[int | str, dict[str, object]]:
+def compat_responses() -> dict[int | str, dict[str, object]]:
     """What the OpenAPI document says of the errors of such routes."""
     return {
         status: {"description": title, "content": {"application/json": {"schema": {"type": "object"}}}}

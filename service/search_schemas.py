@@ -30,7 +30,7 @@ from rerank.types import (
     VectorPart,
 )
 from service.generate_schemas import GenerationBody
-from service.generation.on_miss import Miss
+from service.generation.on_miss import FallbackGeneration
 from service.schemas import AnyImageId, Body, FieldName, Limit, Name, Number, from_base64, metadata_of
 
 LONGEST_VECTOR = 16_384  # numbers
@@ -250,7 +250,7 @@ class IndexFacts(BaseModel):
 
 
 class RewriteBody(BaseModel):
-    """What became of the wish to rephrase; `text` is null unless it was searched for too."""
+    """What became of the request to rephrase; `text` is null unless it was searched for too."""
 
     asked: Mode
     variant: Variant
@@ -307,7 +307,7 @@ class MissBody(BaseModel):
     reason: str | None
 
     @classmethod
-    def of(cls, miss: Miss) -> Self:
+    def of(cls, miss: FallbackGeneration) -> Self:
         made = None if miss.generation is None else GenerationBody.of(miss.generation)
         return cls(outcome=miss.outcome, generation=made, code=miss.code, reason=miss.reason)
 
@@ -337,7 +337,11 @@ class SearchAnswer(BaseModel):
 
     @classmethod
     def of(
-        cls, answer: Answer, miss: Miss | None = None, *, match_threshold: float = DEFAULT_THRESHOLD
+        cls,
+        answer: Answer,
+        miss: FallbackGeneration | None = None,
+        *,
+        match_threshold: float = DEFAULT_THRESHOLD,
     ) -> Self:
         return cls(
             hits=[HitBody.of(hit) for hit in answer.hits],
@@ -367,14 +371,14 @@ class SearchAnswer(BaseModel):
         return Response(self.model_dump_json(), media_type="application/json")
 
 
-def _deduplicate(wish: bool | DeduplicateBody) -> Deduplicate | None:
-    if isinstance(wish, DeduplicateBody):
-        return Deduplicate(wish.cosine, wish.bits)
-    return Deduplicate() if wish else None
+def _deduplicate(given: bool | DeduplicateBody) -> Deduplicate | None:
+    if isinstance(given, DeduplicateBody):
+        return Deduplicate(given.cosine, given.bits)
+    return Deduplicate() if given else None
 
 
-def _diversify(wish: DiversifyBody) -> Diversify:
-    return Diversify(wish.method, wish.trade, {field_name(name): w for name, w in wish.fields.items()})
+def _diversify(given: DiversifyBody) -> Diversify:
+    return Diversify(given.method, given.trade, {field_name(name): w for name, w in given.fields.items()})
 
 
 def _parts(query: Query) -> tuple[Part, ...]:

@@ -12,7 +12,7 @@ from indexer.errors import KallosError
 from indexer.protocols import Encoder
 from indexer.tables.jobs import GAVE_UP
 from indexer.types import JSONValue
-from rerank.everyday import EVERYDAY
+from rerank.calibration_queries import CALIBRATION_QUERIES
 from service.jobs import Control, JobRunner
 from service.settings import Settings
 from service.wiring import thread_count
@@ -87,7 +87,7 @@ def aims_of(settings: Settings, encoder: Encoder, *, background: bool) -> Aims:
         settings.index_memory_mb * 2**20,
         settings.index_latency_ms,
         threads,
-        encoder.encode_texts(EVERYDAY),
+        encoder.encode_texts(CALIBRATION_QUERIES),
     )
 
 

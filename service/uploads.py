@@ -11,7 +11,7 @@ from indexer.imaging.decode import decode, sha256_of
 from indexer.ingest.ingest import ItemReport
 from indexer.sources.source import SourceFailure, SourceItem
 from indexer.types import ImageId, Metadata
-from service.generation.studio import Studio
+from service.generation.image_service import ImageGenerationService
 from service.intake import Intake
 from service.pictures import PictureFiles
 
@@ -96,7 +96,10 @@ def _url_item(pictures: PictureFiles, upload: Upload) -> SourceItem:
 
 
 def forget(
-    collection: Collection, thumbnails: ThumbnailStore, studio: Studio, ids: Sequence[ImageId]
+    collection: Collection,
+    thumbnails: ThumbnailStore,
+    image_service: ImageGenerationService,
+    ids: Sequence[ImageId],
 ) -> None:
     """Delete pictures, and the files that only they needed."""
     rows = collection.snapshot().rows(ids)
@@ -105,4 +108,4 @@ def forget(
     for row in rows:
         if not left.get(row.sha256):
             thumbnails.drop(row.sha256)
-    studio.drop_unneeded(row.sha256 for row in rows if row.uri.startswith(UPLOAD))
+    image_service.drop_unneeded(row.sha256 for row in rows if row.uri.startswith(UPLOAD))

@@ -27,10 +27,10 @@ from indexer.protocols import Encoder
 from indexer.sources.fetch import UrlFetcher
 from indexer.tables.axes import AxisStore
 from indexer.tables.generated import GenerationStore
-from indexer.tables.interactions import WantedLog
+from indexer.tables.interactions import InteractionLog
 from indexer.tables.recall_log import RecallLog
 from rerank.axes.defaults import ensure_default_axes
-from rerank.axes.moments import MomentsCache
+from rerank.axes.statistics import MomentsCache
 from rerank.engine import Engine
 from rerank.generate.diffusers.options import GeneratorOptions, parse_adapters
 from rerank.generate.registry import load_generator
@@ -46,9 +46,9 @@ from rerank.rephrase.local import PREFIX as LOCAL
 from rerank.rephrase.local import LocalModel
 from rerank.rephrase.rephraser import Rephraser
 from service.feedback import Feedback
+from service.generation.image_service import ImageGenerationService
 from service.generation.in_service import InServiceGenerator
 from service.generation.option_names import with_settings
-from service.generation.studio import Studio
 from service.intake import Intake
 from service.pictures import PictureFiles
 from service.settings import Settings
@@ -89,7 +89,7 @@ class Services:
     search: Search
     pictures: PictureFiles
     intake: Intake
-    studio: Studio
+    image_service: ImageGenerationService
     feedback: Feedback
 
     @property
@@ -174,12 +174,14 @@ def open_intake(settings: Settings, library: Library, pictures: PictureFiles) ->
     return Intake(library.collection, library.encoder, pictures, measurer, thread_count(settings))
 
 
-def open_studio(settings: Settings, collection: Collection, generator: Generator | None = None) -> Studio:
+def open_image_service(
+    settings: Settings, collection: Collection, generator: Generator | None = None
+) -> ImageGenerationService:
     """What draws; `generator` takes the place of that of the settings.
 
     Raises InvalidInputError: a blocklist or a classifier leads nowhere; and what `open_generator` raises.
     """
-    return Studio(
+    return ImageGenerationService(
         generator or open_generator(settings),
         GenerationStore(collection.database, settings.collection),
         OriginalStore(settings.data_dir),
@@ -188,10 +190,12 @@ def open_studio(settings: Settings, collection: Collection, generator: Generator
     )
 
 
-def open_archive(settings: Settings, collection: Collection, problem: str | None = None) -> Studio:
+def open_archive(
+    settings: Settings, collection: Collection, problem: str | None = None
+) -> ImageGenerationService:
     """The pictures that were made, without anything that makes more; `problem` says why."""
     store = GenerationStore(collection.database, settings.collection)
-    return Studio(None, store, OriginalStore(settings.data_dir), problem=problem)
+    return ImageGenerationService(None, store, OriginalStore(settings.data_dir), problem=problem)
 
 
 @contextmanager
@@ -213,7 +217,7 @@ def open_server(settings: Settings, *, generator: Generator | None = None) -> It
         )
         stack.enter_context(closing(rephraser))
         search = stack.enter_context(_search(settings, library, pictures, rephraser, learns=True))
-        log = WantedLog(collection.database, settings.collection) if settings.log_wishes else None
+        log = InteractionLog(collection.database, settings.collection) if settings.log_queries else None
         yield Services(
             settings=settings,
             collection=collection,
@@ -226,9 +230,9 @@ def open_server(settings: Settings, *, generator: Generator | None = None) -> It
                 lambda: open_intake(settings, library, pictures),
                 lambda problem: Intake(collection, encoder, pictures, None, thread_count(settings), problem),
             ),
-            studio=_or_problem(
+            image_service=_or_problem(
                 "no picture can be made",
-                lambda: open_studio(settings, collection, generator),
+                lambda: open_image_service(settings, collection, generator),
                 lambda problem: open_archive(settings, collection, problem),
             ),
             feedback=Feedback(log),

@@ -64,7 +64,7 @@ class RawFaiss(InProcess):
 
         from indexer.ann.rows import Rows
 
-        manifest = collection.snapshots.manifest(0)
+        manifest = collection.index_store.manifest(0)
         self._faiss = faiss
         self._ivf = faiss.read_index(str(collection.folder / manifest.index))
         rows_ND = np.memmap(collection.folder / "vectors.f16", np.float16, "r").reshape(-1, collection.dim)

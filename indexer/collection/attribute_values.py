@@ -34,11 +34,11 @@ class AttributeValues:
             MOST_BYTES, lambda value_N: value_N.nbytes
         )
 
-    def of(self, attribute: Linear | Computed, rows: Rows, epoch: int) -> Float[ndarray, " n"]:
-        """A value for each of `rows`, which are the first of file set `epoch`."""
+    def of(self, attribute: Linear | Computed, rows: Rows, file_set: int) -> Float[ndarray, " n"]:
+        """A value for each of `rows`, which are the first of that `file_set`."""
         if attribute.key is None:
             return compute(attribute, rows, np.arange(len(rows)))
-        key = (attribute.key, epoch)
+        key = (attribute.key, file_set)
         value_N = self._kept.find(key)
         if value_N is None:
             value_N = np.empty(0, np.float32)

@@ -18,14 +18,14 @@ import numpy as np
 from indexer.ann.manifest import Manifest
 from indexer.blobs.deployed import CURRENT, DeployedStore, parse_state
 from indexer.collection.collection import DATABASE
-from indexer.collection.index_store import SnapshotStore
+from indexer.collection.index_store import IndexStore
 from indexer.collection.verify import MODEL_UNNAMED, verify
 from indexer.disk.faults import reached
 from indexer.disk.files import replace_text, sync_file, sync_folder, writing
 from indexer.disk.ids import BYTES as ID_BYTES
 from indexer.disk.ids import NAME as IDS
 from indexer.disk.lock import WriterLock
-from indexer.disk.vectors import BYTES, VectorFile, of_epoch
+from indexer.disk.vectors import BYTES, VectorFile, of_file_set
 from indexer.errors import ConflictError, CorruptStoreError, NotFoundError
 from indexer.tables.collections import State, birth, names
 from indexer.tables.database import Database
@@ -72,10 +72,11 @@ def backup(data_dir: Path, target: Path, *, tell: Callable[[str], None] = lambda
                 stack.enter_context(WriterLock(data_dir / name / "compact.lock", wait_s=WAIT_S).held())
             _check_past(data_dir, database, target)
             with database.read() as connection:
-                epochs = {name: State.read(connection, name).epoch for name in collections}
+                file_sets = {name: State.read(connection, name).file_set for name in collections}
             # Before the database, so that no index covers pictures which it does not know.
             indexes = {
-                name: copier.index(data_dir / name, target / name, epoch) for name, epoch in epochs.items()
+                name: copier.index(data_dir / name, target / name, file_set)
+                for name, file_set in file_sets.items()
             }
             # Twice: before the database, what may be deleted meanwhile; after it, what was added meanwhile.
             copier.shared(data_dir, target)
@@ -96,8 +97,8 @@ def backup(data_dir: Path, target: Path, *, tell: Callable[[str], None] = lambda
             reached("backup-copied")
             _publish(beside, target / DATABASE)
             for name, state in states.items():
-                _publish_index(target / name, state.epoch, indexes.get(name))
-                _remove_others(target / name, state.epoch)
+                _publish_index(target / name, state.file_set, indexes.get(name))
+                _remove_others(target / name, state.file_set)
     finally:
         database.close()
     return BackupReport(int(images), copier.files, copier.bytes, time.monotonic() - started)
@@ -158,13 +159,13 @@ def _check_past(data_dir: Path, database: Database, target: Path) -> None:
 
 def _goes_on(old: State, new: State, old_folder: Path, new_folder: Path) -> bool:
     """Whether `new` begins with the rows of `old`: LOOKED_AT of them tell."""
-    if old.epoch != new.epoch:
-        return old.epoch < new.epoch  # another file, which is copied whole
+    if old.file_set != new.file_set:
+        return old.file_set < new.file_set  # another file, which is copied whole
     if old.rows > new.rows:
         return False
     row_N = np.unique(np.linspace(0, max(old.rows - 1, 0), min(old.rows, LOOKED_AT)).astype(np.int64))
     first, second = (
-        VectorFile(folder, old.dim, old.epoch).read(old.rows)[row_N].view(np.uint16)
+        VectorFile(folder, old.dim, old.file_set).read(old.rows)[row_N].view(np.uint16)
         for folder in (old_folder, new_folder)
     )
     return np.array_equal(first, second)
@@ -197,19 +198,19 @@ class _Copier:
 
     def collection(self, folder: Path, target: Path, state: State) -> None:
         target.mkdir(parents=True, exist_ok=True)
-        vectors = of_epoch("vectors.f16", state.epoch)
+        vectors = of_file_set("vectors.f16", state.file_set)
         if (folder / vectors).exists():
             self._tail(folder / vectors, target / vectors, state.rows * state.dim * BYTES)
         if (folder / IDS).exists():
             self._tail(folder / IDS, target / IDS, state.slots * ID_BYTES)
-        for name in ("model", of_epoch("slots.i64", state.epoch)):
+        for name in ("model", of_file_set("slots.i64", state.file_set)):
             if (folder / name).is_file():
                 self.file(folder / name, target / name)
 
-    def index(self, folder: Path, target: Path, epoch: int) -> Manifest | None:
+    def index(self, folder: Path, target: Path, file_set: int) -> Manifest | None:
         """Copy the files of the index in force: as many of its segments as nobody replaces meanwhile."""
         try:
-            manifest = SnapshotStore(folder).manifest(epoch)
+            manifest = IndexStore(folder).manifest(file_set)
         except (FileNotFoundError, CorruptStoreError):  # nothing there, or nothing that anybody could use
             return None
         copied = 0
@@ -283,20 +284,20 @@ def _publish(beside: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
-def _publish_index(folder: Path, epoch: int, manifest: Manifest | None) -> None:
+def _publish_index(folder: Path, file_set: int, manifest: Manifest | None) -> None:
     """Which index is in force; those that are not are forgotten."""
-    snapshots = SnapshotStore(folder)
+    index_store = IndexStore(folder)
     if manifest is None:
-        snapshots.drop(epoch)
+        index_store.drop(file_set)
     else:
-        snapshots.put(manifest, epoch)
-    snapshots.sweep(epoch)
+        index_store.put(manifest, file_set)
+    index_store.sweep(file_set)
 
 
-def _remove_others(folder: Path, epoch: int) -> None:
-    """Rows and manifests of epochs that the new database does not speak of."""
+def _remove_others(folder: Path, file_set: int) -> None:
+    """Rows and manifests of file sets that the new database does not speak of."""
     for name in ("vectors.f16", "slots.i64", "manifest.json"):
         stem, _, ending = name.partition(".")
         for path in folder.glob(f"{stem}*.{ending}"):
-            if path.name != of_epoch(name, epoch):
+            if path.name != of_file_set(name, file_set):
                 path.unlink()

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from indexer.ann.bitmap import Bitmap
-from indexer.ann.index import Point, Proposer, Snapshot
+from indexer.ann.index import ActiveIndex, Point, Proposer
 from indexer.ann.rows import Rows, Scored
 from indexer.protocols import EXACT
 
@@ -37,14 +37,14 @@ class Found:
 class Candidates:
     """Searches the rows of one version of a collection. Immutable, so safe to use from threads."""
 
-    def __init__(self, rows: Rows, alive: Bitmap, index: Snapshot | None, exact_rows: int) -> None:
+    def __init__(self, rows: Rows, alive: Bitmap, index: ActiveIndex | None, exact_rows: int) -> None:
         """`alive` are the rows that may come at all; up to `exact_rows` of them are scanned exactly."""
         self._rows = rows
         self._alive = alive
         self._index = index
         self._exact_rows = exact_rows
-        self._built = 0 if index is None else index.built
-        self._tail = rows.from_(self._built - self._built % 8)  # whole bytes of a bitmap
+        self._covered_rows = 0 if index is None else index.covered_rows
+        self._tail = rows.from_(self._covered_rows - self._covered_rows % 8)  # whole bytes of a bitmap
 
     def best(self, query_D: Float32[ndarray, " d"], k: int, allow: Bitmap, recall: float) -> Found:
         """The `k` allowed rows with the largest inner product, best first.
@@ -54,7 +54,7 @@ class Candidates:
         are scored exactly.
         """
         index = self._index
-        if index is None or recall >= EXACT or k >= self._built // 8 or self._are_few(allow):
+        if index is None or recall >= EXACT or k >= self._covered_rows // 8 or self._are_few(allow):
             return self._exactly(query_D, k, allow)
         point = index.calibration.cheapest(recall, k)
         if point is None:
@@ -69,7 +69,7 @@ class Candidates:
             return self._exactly(query_D, k, allow)
         found = self._rows.best_of(query_D, covered_K, k)
         candidates = len(covered_K)
-        if len(self._rows) > self._built:
+        if len(self._rows) > self._covered_rows:
             behind, scored = self._behind(query_D, k, allow)
             candidates += scored
             rows_N = np.concatenate([found.rows_K, behind.rows_K])
@@ -78,13 +78,13 @@ class Candidates:
 
     def _are_few(self, allow: Bitmap) -> bool:
         """Whether a scan is fast and an index might lose some; a small collection whole is what it is for."""
-        filtered = allow is not self._alive or allow.count < self._built // 8
+        filtered = allow is not self._alive or allow.count < self._covered_rows // 8
         return filtered and allow.count <= self._exact_rows
 
     def _exactly(self, query_D: Float32[ndarray, " d"], k: int, allow: Bitmap) -> Found:
         return Found(self._rows.best(query_D, k, allow), "exact", allow.count)
 
-    def _point_under(self, allow: Bitmap, index: Snapshot, recall: float, k: int) -> Point | None:
+    def _point_under(self, allow: Bitmap, index: ActiveIndex, recall: float, k: int) -> Point | None:
         """How to search when a share s of all pictures is allowed: the best k of them are among the best k/s.
 
         Its effort is in allowed rows, as an index counts under a filter: those in as many lists.
@@ -121,6 +121,6 @@ class Candidates:
     def _behind(self, query_D: Float32[ndarray, " d"], k: int, allow: Bitmap) -> tuple[Scored, int]:
         """The `k` best rows that the index does not cover, and how many there were to score."""
         first = len(self._rows) - len(self._tail)
-        bits = Bitmap(allow.bytes_B[first // 8 :], len(self._tail)).without(range(self._built - first))
+        bits = Bitmap(allow.bytes_B[first // 8 :], len(self._tail)).without(range(self._covered_rows - first))
         best = self._tail.best(query_D, k, bits)
         return Scored(best.scores_K, best.rows_K + first), bits.count

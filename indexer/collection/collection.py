@@ -27,7 +27,7 @@ from indexer.ann.gpu import Gpu
 from indexer.ann.rows import Rows
 from indexer.collection.attribute_values import AttributeValues
 from indexer.collection.candidates import EXACT_ROWS
-from indexer.collection.index_store import SEGMENT_ROWS, SnapshotStore
+from indexer.collection.index_store import SEGMENT_ROWS, IndexStore
 from indexer.collection.known_rows import KnownRows
 from indexer.collection.snapshot import LocalSnapshot, Parts
 from indexer.disk.faults import reached
@@ -82,7 +82,7 @@ class Collection:
         self.dim = dim
         self.database = database
         self.folder = data_dir / name
-        self.snapshots = SnapshotStore(self.folder, gpu, segment_rows)
+        self.index_store = IndexStore(self.folder, gpu, segment_rows)
         self.catalog = Catalog(name)
         self.writer = WriterLock(data_dir / "writer.lock")
         fields = Fields(_reader(database, self.catalog))
@@ -240,7 +240,7 @@ class Collection:
         with self.writer.held():
             state = self.state()
             try:
-                return self.snapshots.extend(self._rows(state), state.epoch)
+                return self.index_store.extend(self._rows(state), state.file_set)
             except (OSError, StoreError) as error:
                 LOG.warning("cannot extend the index of %s: %s", self.folder, error)
                 return False
@@ -260,15 +260,15 @@ class Collection:
         return self._earlier.get((at, newest.version), lambda: self._as_of(newest, at))
 
     def info(self) -> StoreInfo:
-        snapshot, gpu = self.snapshot(), self.snapshots.gpu
+        snapshot, gpu = self.snapshot(), self.index_store.gpu
         return StoreInfo(
             images=snapshot.images,
             version=snapshot.version,
             index=snapshot.family or "exact",
             index_device=snapshot.device,
             gpu_failures=0 if gpu is None else gpu.failures,
-            indexed_rows=snapshot.built,
-            unindexed_rows=len(snapshot.matrix) - snapshot.built,
+            indexed_rows=snapshot.covered_rows,
+            unindexed_rows=len(snapshot.matrix) - snapshot.covered_rows,
             deleted_rows=snapshot.deleted,
             disk_bytes=size_of(self.folder),
         )
@@ -281,12 +281,12 @@ class Collection:
                 with self._lock:
                     self._snapshot, is_due = self._refreshed(self._snapshot, or_exact=last)
                     snapshot = self._snapshot
-            # Of an epoch that ended after its number was read, or rows that came after they were counted.
+            # Of a file set that ended after its number was read, or rows that came after they were counted.
             except (FileNotFoundError, CorruptStoreError, _OvertakenError):
                 if last:
                     raise
             else:
-                if last or not is_due or not self.snapshots.load(snapshot.matrix, snapshot.epoch):
+                if last or not is_due or not self.index_store.load(snapshot.matrix, snapshot.file_set):
                     return snapshot
         raise AssertionError("the loop returns or raises")
 
@@ -297,16 +297,16 @@ class Collection:
         """
         with self.database.read() as connection:
             state = State.read(connection, self.name)
-            if before is not None and before.epoch != state.epoch:
+            if before is not None and before.file_set != state.file_set:
                 before = None
             is_same = before is not None and before.slots == state.slots
             rows = before.matrix if before is not None and is_same else self._rows(state)
-            index, is_due = self.snapshots.current(state.epoch)
-            built = 0 if index is None else index.built
-            if built > len(rows):
+            index, is_due = self.index_store.current(state.file_set)
+            covered = 0 if index is None else index.covered_rows
+            if covered > len(rows):
                 if not or_exact:
                     raise _OvertakenError
-                index, built = None, 0
+                index, covered = None, 0
             if before is not None and before.version.number == state.generation and before.index is index:
                 return before, is_due
             since = 0 if before is None else before.version.number
@@ -325,8 +325,8 @@ class Collection:
             known,
             self._parts,
             slots=state.slots,
-            epoch=state.epoch,
-            state=(state.epoch, state.generation),
+            file_set=state.file_set,
+            state=(state.file_set, state.generation),
         )
         return snapshot, is_due
 
@@ -358,8 +358,8 @@ class Collection:
             KnownRows(self.database, self.catalog, slot_map, alive, self._ids_of(newest.slots)),
             self._parts,
             slots=newest.slots,
-            epoch=newest.epoch,
-            state=(newest.epoch, newest.version.number, at.number),
+            file_set=newest.file_set,
+            state=(newest.file_set, newest.version.number, at.number),
         )
 
     def _ids_of(self, slots: int) -> Int64[ndarray, " n"]:
@@ -378,13 +378,13 @@ class Collection:
         file, mapped = self._file(state), self._mapped
         if state.rows == 0:
             return Rows(file.read(0), self._scans)
-        if mapped is None or mapped.epoch != state.epoch or len(mapped.rows_ND) < state.rows:
-            self._mapped = mapped = _Mapped(state.epoch, file.read_on(state.rows))
+        if mapped is None or mapped.file_set != state.file_set or len(mapped.rows_ND) < state.rows:
+            self._mapped = mapped = _Mapped(state.file_set, file.read_on(state.rows))
         file.check(state.rows)
         return Rows(mapped.rows_ND[: state.rows], self._scans)
 
     def _file(self, state: State) -> VectorFile:
-        return VectorFile(self.folder, self.dim, state.epoch)
+        return VectorFile(self.folder, self.dim, state.file_set)
 
     def _rewrite(self, changed: Sequence[Stored]) -> None:
         """Store versions as given, each with the vector of its slot in a new one. Under the writer lock."""
@@ -404,9 +404,9 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class _Mapped:
-    """`rows_ND` of an epoch's file, and room for more."""
+    """`rows_ND` of a file set's file, and room for more."""
 
-    epoch: int
+    file_set: int
     rows_ND: Float16[ndarray, "n d"]
 
 

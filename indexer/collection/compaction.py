@@ -1,8 +1,8 @@
 """Keeping a collection fast and small: build its index anew, and give back the space of deleted pictures.
 
 Reading and writing go on meanwhile. A new index lies beside the old one until it is whole. Space is reclaimed
-by writing the rows that are still needed into a new epoch (see `indexer.disk.slots`), with its own index: one
-transaction then changes over, and readers that are still at work keep the files they have open.
+by writing the rows that are still needed into a new file set (see `indexer.disk.slots`), with its own index:
+one transaction then changes over, and readers that are still at work keep the files they have open.
 """
 
 import os
@@ -26,7 +26,7 @@ from indexer.collection.snapshot import LocalSnapshot
 from indexer.disk.faults import reached
 from indexer.disk.files import size_of, sync_file, sync_folder, writing
 from indexer.disk.lock import WriterLock
-from indexer.disk.vectors import VectorFile, of_epoch
+from indexer.disk.vectors import VectorFile, of_file_set
 from indexer.errors import BusyError, StoreError
 from indexer.tables import collections as states
 from indexer.tables.collections import State
@@ -65,7 +65,7 @@ class CompactReport:
 
 
 def plan_for(collection: Collection, aims: Aims) -> Plan:
-    gpu = collection.snapshots.gpu
+    gpu = collection.index_store.gpu
     return plan(
         collection.snapshot().images,
         collection.dim,
@@ -84,7 +84,10 @@ def is_due(collection: Collection, aims: Aims) -> bool:
         return False
     if snapshot.deleted > DEAD_SHARE * rows:
         return True
-    return plan_for(collection, aims).family is not None and rows - snapshot.base > TAIL_SHARE * snapshot.base
+    return (
+        plan_for(collection, aims).family is not None
+        and rows - snapshot.base_rows > TAIL_SHARE * snapshot.base_rows
+    )
 
 
 def compact(
@@ -123,12 +126,12 @@ def compact(
         else:
             built = _build(collection, collection.state(), chosen, aims, watch)
             reclaimed = 0
-        epoch = collection.state().epoch
+        file_set = collection.state().file_set
         with collection.writer.held():
-            collection.snapshots.sweep(epoch)
-        _remove_old_epochs(collection.folder, epoch)
+            collection.index_store.sweep(file_set)
+        _remove_old_file_sets(collection.folder, file_set)
         while not watch.should_stop() and collection.extend_index():  # a turn each: others write in between
-            watch.tell("rows", collection.snapshot().built, collection.state().rows)
+            watch.tell("rows", collection.snapshot().covered_rows, collection.state().rows)
         freed = before - size_of(collection.folder)
     return CompactReport(chosen if built else None, built, reclaimed, freed, time.monotonic() - started)
 
@@ -140,12 +143,12 @@ def _nothing_left_of_it(collection: Collection) -> Iterator[None]:
         yield
     except StoreError as error:
         if isinstance(error.__cause__, OSError):
-            collection.snapshots.remove_work()
+            collection.index_store.remove_work()
             with suppress(StoreError):  # a disk so full that not even the lock can be taken
-                epoch = collection.state().epoch
-                _remove_old_epochs(collection.folder, epoch)
+                file_set = collection.state().file_set
+                _remove_old_file_sets(collection.folder, file_set)
                 with collection.writer.held():
-                    collection.snapshots.sweep(epoch)
+                    collection.index_store.sweep(file_set)
         raise
 
 
@@ -168,30 +171,30 @@ def _its_turn(folder: Path, watch: Watch) -> Iterator[None]:
 
 
 def _build(
-    collection: Collection, state: State, family: Family | None, aims: Aims, watch: Watch, mark: str = ""
+    collection: Collection, state: State, family: Family | None, aims: Aims, watch: Watch, suffix: str = ""
 ) -> int:
-    """Index the published rows of `state`'s epoch; how many it covers."""
+    """Index the published rows of `state`'s file set; how many it covers."""
     if family is None or state.rows == 0:
         with collection.writer.held():
-            collection.snapshots.drop(state.epoch)
+            collection.index_store.drop(state.file_set)
         return 0
-    file = VectorFile(collection.folder, collection.dim, state.epoch)
+    file = VectorFile(collection.folder, collection.dim, state.file_set)
     rows = Rows(file.read(state.rows))
 
     def newest() -> Rows:
-        now = collection.state()  # of another epoch while space is being reclaimed
-        return Rows(file.read(now.rows)) if now.epoch == state.epoch else rows
+        now = collection.state()  # of another file set while space is being reclaimed
+        return Rows(file.read(now.rows)) if now.file_set == state.file_set else rows
 
-    manifest = collection.snapshots.build(
+    manifest = collection.index_store.build(
         rows,
         family,
-        epoch=state.epoch,
+        file_set=state.file_set,
         generation=state.generation,
         model_id=collection.model_id,
         watch=watch,
         turn=collection.writer.held(),
         newest=newest,
-        mark=mark,
+        suffix=suffix,
         asked_QD=aims.asked_QD,
     )
     return manifest.built
@@ -200,40 +203,44 @@ def _build(
 def _reclaim(
     collection: Collection, snapshot: LocalSnapshot, family: Family | None, aims: Aims, watch: Watch
 ) -> int:
-    """Begin a new epoch without the rows that `snapshot` knows to be dead; how many rows its index covers."""
+    """Begin a new file set without the rows that are dead in `snapshot`; how many rows its index covers."""
     state = collection.state()
-    epoch = state.epoch + 1
+    file_set = state.file_set + 1
     live_slots_N = snapshot.slot_map.slots_of(snapshot.live().rows())
-    file = VectorFile(collection.folder, collection.dim, epoch)
+    file = VectorFile(collection.folder, collection.dim, file_set)
     _copy_live(collection, snapshot, file.path, watch)
-    slots_path = collection.folder / of_epoch("slots.i64", epoch)
+    slots_path = collection.folder / of_file_set("slots.i64", file_set)
     with writing(slots_path):
         slots_path.write_bytes(live_slots_N.astype("<i8").tobytes())
         sync_file(slots_path)
         sync_folder(collection.folder)
-    reached("epoch-copied")
+    reached("file-set-copied")
     after = State(
         collection.model_id,
         collection.dim,
         snapshot.slots,
         snapshot.version.number,
-        epoch,
+        file_set,
         snapshot.images,
         snapshot.slots,
     )
-    mark = f"-{zlib.crc32(live_slots_N.tobytes()):08x}"  # as many others may be alive next time
-    built = _build(collection, after, family, aims, watch, mark)
+    suffix = f"-{zlib.crc32(live_slots_N.tobytes()):08x}"  # as many others may be alive next time
+    built = _build(collection, after, family, aims, watch, suffix)
     dead_N = np.setdiff1d(np.arange(snapshot.slots), live_slots_N, assume_unique=True)
     with collection.writer.held():
         _copy_new(collection, snapshot, file)
-        reached("epoch-caught-up")
+        reached("file-set-caught-up")
         with collection.database.write() as connection:
             collection.catalog.forget_tombstones(connection, dead_N.tolist())
             collection.catalog.forget_past(connection, time.time() - PAST_S)
-            states.begin_epoch(
-                connection, collection.name, epoch=epoch, kept_rows=snapshot.images, next_slot=snapshot.slots
+            states.begin_file_set(
+                connection,
+                collection.name,
+                file_set=file_set,
+                kept_rows=snapshot.images,
+                next_slot=snapshot.slots,
             )
-        reached("epoch-begun")
+        reached("file-set-begun")
     return built
 
 
@@ -250,15 +257,15 @@ def _copy_new(collection: Collection, snapshot: LocalSnapshot, file: VectorFile)
     """Rows that were appended while the others were copied. Under the writer lock: no more will come."""
     now = collection.state()
     have = snapshot.images + snapshot.deleted
-    rows_ND = VectorFile(collection.folder, collection.dim, now.epoch).read(now.rows)
+    rows_ND = VectorFile(collection.folder, collection.dim, now.file_set).read(now.rows)
     file.write(np.asarray(rows_ND[have:]), at=snapshot.images)
 
 
-def _remove_old_epochs(folder: Path, epoch: int) -> None:
-    """Files of epochs that have ended, or never began. Who has them mapped keeps them until they let go."""
+def _remove_old_file_sets(folder: Path, file_set: int) -> None:
+    """Files of file sets that have ended, or never began. Readers keep those they have mapped."""
     for name in ("vectors.f16", "slots.i64"):
         stem, _, ending = name.partition(".")
         for path in folder.glob(f"{stem}*.{ending}"):
-            if path.name != of_epoch(name, epoch):
+            if path.name != of_file_set(name, file_set):
                 with writing(path):
                     path.unlink(missing_ok=True)

@@ -16,8 +16,7 @@ from jaxtyping import Float, Float16, Float32, Float64, Int64
 from numpy import ndarray
 
 from indexer.ann.bitmap import Bitmap
-from indexer.ann.index import Family
-from indexer.ann.index import Snapshot as ActiveIndex
+from indexer.ann.index import ActiveIndex, Family
 from indexer.ann.rows import Rows, Scored
 from indexer.attributes import Attribute, Linear, Stored, Term
 from indexer.collection.attribute_values import AttributeValues, compute
@@ -50,7 +49,7 @@ class Parts:
 class LocalSnapshot:
     """See `indexer.protocols.Snapshot`.
 
-    Its pictures are the rows `alive`, of the file set `epoch`. `state` tells it from every other snapshot.
+    Its pictures are the rows `alive`, of that `file_set`. `state` tells it from every other snapshot.
     """
 
     def __init__(
@@ -64,13 +63,13 @@ class LocalSnapshot:
         parts: Parts,
         *,
         slots: int,
-        epoch: int,
+        file_set: int,
         state: tuple[int, ...],
     ) -> None:
         self.version = version
         self.matrix = rows
         self.slots = slots
-        self.epoch = epoch
+        self.file_set = file_set
         self.state = state
         self.index = index
         self._map = slot_map
@@ -98,14 +97,14 @@ class LocalSnapshot:
         return "cpu" if self.index is None else self.index.where
 
     @property
-    def built(self) -> int:
+    def covered_rows(self) -> int:
         """Rows that the index covers."""
-        return 0 if self.index is None else self.index.built
+        return 0 if self.index is None else self.index.covered_rows
 
     @property
-    def base(self) -> int:
+    def base_rows(self) -> int:
         """Rows that the index was built over, before it was extended."""
-        return 0 if self.index is None else self.index.base
+        return 0 if self.index is None else self.index.base_rows
 
     @property
     def deleted(self) -> int:
@@ -346,7 +345,7 @@ class LocalSnapshot:
         """For every row, NaN for a picture without one; those of deleted pictures mean nothing."""
         if isinstance(attribute, Stored):
             return self._numbers(attribute.field)
-        return self._parts.values.of(attribute, self.matrix, self.epoch)
+        return self._parts.values.of(attribute, self.matrix, self.file_set)
 
     def _values_at(self, attribute: Attribute, rows_N: Int64[ndarray, " n"]) -> Float[ndarray, " n"]:
         """Of some rows: where the values of all are not kept, no others are computed."""

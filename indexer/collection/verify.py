@@ -12,7 +12,7 @@ import numpy as np
 from indexer.blobs.deployed import DeployedStore
 from indexer.blobs.originals import OriginalStore
 from indexer.collection.collection import DATABASE
-from indexer.collection.index_store import SnapshotStore
+from indexer.collection.index_store import IndexStore
 from indexer.collection.made_with import encoder_name
 from indexer.disk.files import sha256_of_file
 from indexer.disk.ids import IdFile
@@ -133,7 +133,7 @@ def _ids(connection: Connection, folder: Path, name: str, state: State) -> Itera
 
 
 def _vectors(folder: Path, state: State, full: bool, checked: dict[str, int]) -> Iterator[Problem]:
-    file = VectorFile(folder, state.dim, state.epoch)
+    file = VectorFile(folder, state.dim, state.file_set)
     path = file.path
     try:
         rows_ND = file.read(state.rows)
@@ -188,7 +188,7 @@ def _index(database: Database, folder: Path, name: str) -> Iterator[Problem]:
 
 def _index_problem(database: Database, folder: Path, name: str) -> Problem | None:
     try:
-        manifest = SnapshotStore(folder).manifest(_state(database, name).epoch)
+        manifest = IndexStore(folder).manifest(_state(database, name).file_set)
         manifest.check(folder)
     except FileNotFoundError:
         return None

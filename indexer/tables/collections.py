@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexer.disk.slots import SlotMap
-from indexer.disk.vectors import of_epoch
+from indexer.disk.vectors import of_file_set
 from indexer.errors import NotFoundError
 from indexer.tables.database import Connection
 
@@ -20,7 +20,7 @@ class State:
     dim: int
     slots: int
     generation: int
-    epoch: int
+    file_set: int
     kept_rows: int
     next_slot: int
 
@@ -33,11 +33,11 @@ class State:
 
     @property
     def rows(self) -> int:
-        """Published rows of the epoch's file."""
+        """Published rows of the file set's file."""
         return self.kept_rows + self.slots - self.next_slot
 
     def slot_map(self, folder: Path) -> SlotMap:
-        return SlotMap.load(folder / of_epoch("slots.i64", self.epoch), self.kept_rows, self.next_slot)
+        return SlotMap.load(folder / of_file_set("slots.i64", self.file_set), self.kept_rows, self.next_slot)
 
 
 def names(connection: Connection) -> list[str]:
@@ -80,10 +80,12 @@ def advance(connection: Connection, name: str, *, slots: int | None = None) -> i
     return int(generation)
 
 
-def begin_epoch(connection: Connection, name: str, *, epoch: int, kept_rows: int, next_slot: int) -> None:
-    """From here on rows are those of the new epoch's file."""
+def begin_file_set(
+    connection: Connection, name: str, *, file_set: int, kept_rows: int, next_slot: int
+) -> None:
+    """From here on rows are those of the new file set's file."""
     connection.execute(
         "UPDATE collection SET generation = generation + 1, epoch = ?, kept_rows = ?, next_slot = ?"
         " WHERE name = ?",
-        (epoch, kept_rows, next_slot, name),
+        (file_set, kept_rows, next_slot, name),
     )

@@ -10,11 +10,11 @@ import numpy as np
 
 from indexer.errors import InvalidAxisError
 from indexer.protocols import Encoder, Store
-from indexer.tables.axes import Axis, AxisStore, mark_of
+from indexer.tables.axes import Axis, AxisStore, content_key
+from rerank.axes.axis_metrics import SEED, known_or_none
+from rerank.axes.axis_values import attribute_of, check_model
 from rerank.axes.examples import Label, distinct_labels
-from rerank.axes.fit import pearson, spearman, spearman_interval, tie_limited_maximum
-from rerank.axes.values import attribute_of, check_model
-from rerank.axes.worth import SEED, known_or_none
+from rerank.axes.rank_correlation import pearson, spearman, spearman_interval, tie_limited_maximum
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def evaluate(
     snapshot = collection.snapshot()
     ids_N = np.array([label.id for label in labels], np.int64)
     rows = snapshot.rows(ids_N)
-    fresh_N = ~np.isin(np.array([mark_of(row.sha256) for row in rows], np.uint64), store.used(axis))
+    fresh_N = ~np.isin(np.array([content_key(row.sha256) for row in rows], np.uint64), store.used(axis))
     if not fresh_N.any():
         raise InvalidAxisError(
             f"none of the {len(labels)} labels is left: axis {axis.name!r} was fitted on every picture given"

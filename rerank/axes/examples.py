@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from indexer.errors import InvalidAxisError
 from indexer.protocols import Store
-from indexer.tables.axes import mark_of
+from indexer.tables.axes import content_key
 from indexer.types import ImageRow, JSONValue
 
 MOST_LABELS = 50_000
@@ -59,8 +59,8 @@ class Pictures:
         place = {int(row.id): n for n, row in enumerate(self.rows)}
         return np.array([place[i] for i in ids], np.int64)
 
-    def marks(self) -> UInt64[ndarray, " n"]:
-        return np.array(sorted({mark_of(row.sha256) for row in self.rows}), np.uint64)
+    def content_keys(self) -> UInt64[ndarray, " n"]:
+        return np.array(sorted({content_key(row.sha256) for row in self.rows}), np.uint64)
 
 
 def distinct_labels(labels: Sequence[Label]) -> list[Label]:

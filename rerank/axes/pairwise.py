@@ -17,7 +17,8 @@ from numpy.random import Generator
 
 from indexer.errors import InvalidAxisError
 from rerank.axes.direction import SMALLEST_DIFFERENCE
-from rerank.axes.fit import RESAMPLES, Interval, Line, unit_rows
+from rerank.axes.rank_correlation import RESAMPLES, Interval
+from rerank.axes.ridge import Line, unit_rows
 from rerank.logistic import least_loss
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-5, 1))

@@ -21,8 +21,8 @@ from indexer.protocols import Snapshot
 from indexer.tables.axes import Axis, AxisStore
 from indexer.types import IdList
 from indexer.where import Band, Where
-from rerank.axes.moments import MomentsCache, Spread
-from rerank.axes.values import attribute_of, axis_spread, check_model
+from rerank.axes.axis_values import attribute_of, axis_spread, check_model
+from rerank.axes.statistics import MomentsCache, Spread
 from rerank.query import Question
 
 LARGEST_WEIGHT = 1e3
@@ -135,7 +135,7 @@ class AxisScorer:
             )  # anew, it would take a pass over all vectors
         else:
             spread = axis_spread(axis, snapshot)
-        return ScoreTerm(axis, 0.0 if spread.is_flat else weight * unit / spread.std, spread.mean)
+        return ScoreTerm(axis, 0.0 if spread.is_constant else weight * unit / spread.std, spread.mean)
 
 
 def combined(

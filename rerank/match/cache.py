@@ -10,7 +10,7 @@ import numpy as np
 
 from indexer.errors import CorruptStoreError, KallosError, StoreError
 from indexer.protocols import Encoder, Snapshot, Version
-from rerank.axes.moments import DRIFT, MomentsCache
+from rerank.axes.statistics import DRIFT, MomentsCache
 from rerank.match.file import load_model, save_model
 from rerank.match.fit import FEWEST_PICTURES, learn
 from rerank.match.model import MatchModel

@@ -27,8 +27,8 @@ from numpy.random import Generator
 from indexer.errors import InvalidInputError
 from indexer.protocols import Snapshot
 from indexer.types import ImageId
-from rerank.axes.moments import Moments, Spread
-from rerank.match.evidence import HITS, Bank, evidence
+from rerank.axes.statistics import Moments, Spread
+from rerank.match.evidence import HITS, BackgroundQueries, evidence
 from rerank.match.logistic import Logistic
 from rerank.match.model import NULL_FEATURES, FromBackground, FromCaptions, Gumbel, MatchModel
 from rerank.match.phrases import PHRASES
@@ -74,12 +74,12 @@ def learn(snapshot: Snapshot, encode: EncodeTexts, moments: Moments, rng: Genera
         raise InvalidInputError(
             f"{snapshot.images} pictures: expected at least {FEWEST_PICTURES} to learn from"
         )
-    bank = Bank.of(encoded(encode, PHRASES))
+    background = BackgroundQueries.of(encoded(encode, PHRASES))
     sampled = sample_captions(snapshot)
     if len(sampled.captions) < FEWEST_CAPTIONS:
-        return from_background(snapshot, moments, bank, rng)
-    examples = caption_examples(snapshot, encode, moments, bank, sampled)
-    return from_examples(bank, examples) or from_background(snapshot, moments, bank, rng)
+        return from_background(snapshot, moments, background, rng)
+    examples = caption_examples(snapshot, encode, moments, background, sampled)
+    return from_examples(background, examples) or from_background(snapshot, moments, background, rng)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,31 +91,33 @@ class Examples:
     held_Q: Bool[ndarray, " q"]
 
 
-def from_examples(bank: Bank, examples: Examples) -> MatchModel | None:
+def from_examples(background: BackgroundQueries, examples: Examples) -> MatchModel | None:
     """None when no caption found its picture: the encoder cannot read them."""
     shown_Q, held_Q = examples.shown_Q, examples.held_Q
     if not shown_Q.any():
         return None
     missed = float((held_Q & ~shown_Q).sum() / (~shown_Q).sum())
     rule = FromCaptions(Logistic.fit(examples.evidence_QF, shown_Q, RIDGE), missed)
-    return MatchModel(bank, rule, int(held_Q.sum()))
+    return MatchModel(background, rule, int(held_Q.sum()))
 
 
-def from_background(snapshot: Snapshot, moments: Moments, bank: Bank, rng: Generator) -> MatchModel:
+def from_background(
+    snapshot: Snapshot, moments: Moments, background: BackgroundQueries, rng: Generator
+) -> MatchModel:
     found_QF = np.stack(
         [
-            evidence(query_D, scores_K, vectors_KD, moments.along(query_D), bank)
-            for query_D in pseudo_queries(bank, rng)
+            evidence(query_D, scores_K, vectors_KD, moments.along(query_D), background)
+            for query_D in pseudo_queries(background, rng)
             for scores_K, vectors_KD in [_hits(snapshot, query_D, HITS)]
         ]
     )
     tails = tuple(Gumbel.of(found_QF[:, place]) for place in NULL_FEATURES)
-    return MatchModel(bank, FromBackground(tails), len(found_QF))
+    return MatchModel(background, FromBackground(tails), len(found_QF))
 
 
-def pseudo_queries(bank: Bank, rng: Generator) -> Float32[ndarray, "q d"]:
-    mean_D = bank.vectors_BD.mean(axis=0)
-    spread_BD = (bank.vectors_BD - mean_D) / np.sqrt(len(bank.vectors_BD))
+def pseudo_queries(background: BackgroundQueries, rng: Generator) -> Float32[ndarray, "q d"]:
+    mean_D = background.vectors_BD.mean(axis=0)
+    spread_BD = (background.vectors_BD - mean_D) / np.sqrt(len(background.vectors_BD))
     draws_QB = rng.standard_normal((PSEUDO_QUERIES, len(spread_BD)))
     query_QD = mean_D + draws_QB @ spread_BD
     return (query_QD / np.linalg.norm(query_QD, axis=1, keepdims=True)).astype(np.float32)
@@ -134,7 +136,11 @@ def sample_captions(snapshot: Snapshot) -> Captioned:
 
 
 def caption_examples(
-    snapshot: Snapshot, encode: EncodeTexts, moments: Moments, bank: Bank, sampled: Captioned
+    snapshot: Snapshot,
+    encode: EncodeTexts,
+    moments: Moments,
+    background: BackgroundQueries,
+    sampled: Captioned,
 ) -> Examples:
     """Each caption as it is, and with its pictures held out."""
     found: list[Float64[ndarray, " f"]] = []
@@ -154,10 +160,10 @@ def caption_examples(
         rest = ~asked.fits_N
         if rest.sum() < HITS:
             continue  # it fits nearly everything there is: nothing can be held out
-        note(_evidence(query_D, asked, spread, bank), bool(asked.fits_N[:HITS].any()), True)
+        note(_evidence(query_D, asked, spread, background), bool(asked.fits_N[:HITS].any()), True)
         others = Asked(asked.scores_N[rest], asked.vectors_ND[rest], asked.fits_N[rest])
         fewer = without(spread, asked.scores_N[asked.fits_N], snapshot.images)
-        note(_evidence(query_D, others, fewer, bank), False, False)
+        note(_evidence(query_D, others, fewer, background), False, False)
     return Examples(np.array(found), np.array(shown, bool), np.array(held, bool))
 
 
@@ -198,9 +204,9 @@ def _asked(snapshot: Snapshot, query_D: Float32[ndarray, " d"], image_id: ImageI
 
 
 def _evidence(
-    query_D: Float32[ndarray, " d"], asked: Asked, spread: Spread, bank: Bank
+    query_D: Float32[ndarray, " d"], asked: Asked, spread: Spread, background: BackgroundQueries
 ) -> Float64[ndarray, " f"]:
-    return evidence(query_D, asked.scores_N[:HITS], asked.vectors_ND[:HITS], spread, bank)
+    return evidence(query_D, asked.scores_N[:HITS], asked.vectors_ND[:HITS], spread, background)
 
 
 def _hits(

@@ -19,7 +19,7 @@ from rerank.rephrase.prompts import VERSION, prompt_for
 from rerank.rephrase.types import AddingVariant, Mode, Outcome, Rewrite, WrittenVariant
 
 WORKERS = 8  # queries rephrased at once; more wait, and time out if need be
-HURRY_S = 0.02  # kept back from the model's time for the checks that follow
+DEADLINE_MARGIN_S = 0.02  # kept back from the model's time for the checks that follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class Rephraser:
     def _ask(self, model: ChatModel, text: str, variant: WrittenVariant, deadline: float) -> str:
         """Tell the breaker how it went. What was written is not its concern: that depends on the query."""
         try:
-            left_s = max(0.0, deadline - HURRY_S - time.monotonic())
+            left_s = max(0.0, deadline - DEADLINE_MARGIN_S - time.monotonic())
             written = model.complete(prompt_for(variant, text), left_s)
         except BaseException:
             self._breaker.failed()

@@ -33,7 +33,7 @@ def parts_of(
     parts: list[Part] = [] if words is None else [TextPart(words)]
     parts += [ImagePart(_read(path)) for path in images or []]
     parts += [IdPart(ImageId(number)) for number in like or []]
-    parts += [TextPart(text, -0.5) for text in unlike or []]  # at full weight it would drown the wish
+    parts += [TextPart(text, -0.5) for text in unlike or []]  # at full weight it would outweigh the words
     return tuple(parts)
 
 

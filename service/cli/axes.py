@@ -17,18 +17,18 @@ from indexer.ingest.remeasure import measure_missing
 from indexer.tables.axes import Axis
 from rerank.axes.evaluate import evaluate as judge
 from rerank.axes.file import export_axis, import_axis
-from rerank.axes.heads import activation_named
-from rerank.axes.teach import (
+from rerank.axes.fit_axis import (
     FromExtremes,
     FromField,
     FromHead,
     FromLabels,
     FromPairs,
     FromPrompts,
-    Lesson,
+    TrainingSignal,
+    fit_axis,
     standardised,
-    teach,
 )
+from rerank.axes.heads import activation_named
 from service.axis_schemas import AxisBody, AxisDetail, EvaluationBody
 from service.cli.console import ERR, OUT, print_json
 from service.cli.example_files import picture_finder, read_extremes, read_head, read_labels, read_pairs
@@ -38,7 +38,7 @@ from service.wiring import Library, open_library, open_measurer, open_pictures, 
 
 app = typer.Typer(help="Rank axes: attributes that pictures can be sorted by.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the axis, or NAME@VERSION.")]
-Way = Callable[[Library], Lesson]
+Way = Callable[[Library], TrainingSignal]
 WAYS = "--high and --low, --extremes, --high-id and --low-id, --pairs, --labels, --field or --head"
 
 
@@ -143,36 +143,36 @@ def fit(
     if len(ways) != 1:
         raise InvalidAxisError(f"expected one way: {WAYS}; got {len(ways)}")
     with _open(data_dir, collection) as library:
-        lesson = ways[0](library)
-        axis = library.axes.put(teach(name, lesson, library.collection, library.encoder))
+        signal = ways[0](library)
+        axis = library.axes.put(fit_axis(name, signal, library.collection, library.encoder))
     _print_stored(axis, as_json)
 
 
-def _prompts(high: list[str], low: list[str], _: Library) -> Lesson:
+def _prompts(high: list[str], low: list[str], _: Library) -> TrainingSignal:
     return FromPrompts(tuple(high), tuple(low))
 
 
-def _ids(high: list[int], low: list[int], _: Library) -> Lesson:
+def _ids(high: list[int], low: list[int], _: Library) -> TrainingSignal:
     return FromExtremes(tuple(high), tuple(low))
 
 
-def _extremes(path: Path, library: Library) -> Lesson:
+def _extremes(path: Path, library: Library) -> TrainingSignal:
     return FromExtremes(*read_extremes(path, picture_finder(library.collection)))
 
 
-def _pairs(path: Path, library: Library) -> Lesson:
+def _pairs(path: Path, library: Library) -> TrainingSignal:
     return FromPairs(read_pairs(path, picture_finder(library.collection)))
 
 
-def _labels(path: Path, library: Library) -> Lesson:
+def _labels(path: Path, library: Library) -> TrainingSignal:
     return FromLabels(read_labels(path, picture_finder(library.collection)))
 
 
-def _field(field: str, _: Library) -> Lesson:
+def _field(field: str, _: Library) -> TrainingSignal:
     return FromField(field_name(field))
 
 
-def _head(path: Path, activation: str | None, _: Library) -> Lesson:
+def _head(path: Path, activation: str | None, _: Library) -> TrainingSignal:
     return FromHead(read_head(path), None if activation is None else activation_named(activation))
 
 

@@ -189,8 +189,8 @@ def delete(
     """Forget pictures."""
     settings = settings_from(data_dir=data_dir, collection=collection)
     with open_collection(settings) as opened:
-        studio = open_archive(settings, opened)
-        forget(opened, ThumbnailStore(settings.data_dir), studio, [ImageId(number) for number in ids])
+        image_service = open_archive(settings, opened)
+        forget(opened, ThumbnailStore(settings.data_dir), image_service, [ImageId(number) for number in ids])
     if as_json:
         print_json({"deleted": ids})
     else:

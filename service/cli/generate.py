@@ -28,20 +28,20 @@ def generate(
 ) -> None:
     """Draw pictures and keep them beside the collection, with what made them."""
     from indexer.errors import InvalidInputError
-    from service.cli.painting import paint_all, write_files
+    from service.cli.generating import generate_all, write_files
     from service.generate_schemas import GenerationBody
-    from service.generation.wish import Wish, side_lengths
-    from service.wiring import open_library, open_studio
+    from service.generation.spec import GenerationSpec, side_lengths
+    from service.wiring import open_image_service, open_library
 
     width, height = (None, None) if size is None else side_lengths(size)
-    wish = Wish(prompt, negative, seed, steps, guidance, width, height, count).seeded()
+    spec = GenerationSpec(prompt, negative, seed, steps, guidance, width, height, count).seeded()
     if out is not None and not out.parent.is_dir():
         raise InvalidInputError(f"--out {out}: its folder does not exist")
     settings = settings_from(data_dir=data_dir, collection=collection)
     with open_library(settings, create=True) as library:
-        studio = open_studio(settings, library.collection)
-        made = paint_all(studio, wish)
-        files = [] if out is None else write_files(studio, made, out)
+        image_service = open_image_service(settings, library.collection)
+        made = generate_all(image_service, spec)
+        files = [] if out is None else write_files(image_service, made, out)
     if as_json:
         bodies = [GenerationBody.of(one).model_dump() for one in made]
         print_json({"generations": bodies, "files": [str(file) for file in files]})
@@ -51,6 +51,6 @@ def generate(
             OUT.print(f"{one.id}  seed {one.seed}  {one.width}x{one.height}, drawn at {drawn}  {one.model}")
     for file in files:
         ERR.print(f"wrote {file}", markup=False)
-    if len(made) < wish.count:
+    if len(made) < spec.count:
         ERR.print("stopped")
         raise typer.Exit(130)

@@ -25,7 +25,7 @@ class FeedbackRequest(Body):
 
 
 class FeedbackAnswer(BaseModel):
-    """`recorded` is false where the server keeps no such log (`KALLOS_LOG_WISHES`)."""
+    """`recorded` is false where the server keeps no such log (`KALLOS_LOG_QUERIES`)."""
 
     recorded: bool
 

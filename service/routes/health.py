@@ -70,7 +70,7 @@ def ready(services: ServicesDep) -> Ready:
         generation=snapshot.version.number,
         model=ModelFacts(id=encoder.model_id, dim=encoder.dim, licence=encoder.licence),
         parts=Parts(
-            generation=Part.of(services.studio.problem),
+            generation=Part.of(services.image_service.problem),
             indexing=Part.of(services.intake.problem),
             rephrasing=Part.of(services.search.rephraser.problem),
         ),

@@ -189,7 +189,7 @@ def _rendered(pictures: PictureFiles, row: ImageRow, width: int) -> bytes:
 
 
 def _forget(services: Services, ids: Sequence[ImageId]) -> None:
-    forget(services.collection, services.pictures.thumbnails, services.studio, ids)
+    forget(services.collection, services.pictures.thumbnails, services.image_service, ids)
 
 
 def _where(filter: str | None) -> Where:

@@ -58,7 +58,7 @@ def test_a_backup_restores_to_what_was_there(tmp_path: Path) -> None:
 
     restore(target, restored)
     assert contents(open_collection(restored)) == contents(collection)
-    assert open_collection(restored).snapshot().built == 3005
+    assert open_collection(restored).snapshot().covered_rows == 3005
     assert (restored / "originals" / "ab" / "abc").read_bytes() == b"picture"
     assert verify(restored, full=True).problems == []
 
@@ -85,7 +85,7 @@ def test_a_backup_that_was_killed_is_the_one_before_it(tmp_path: Path) -> None:
     assert not list(restored.rglob("*.part"))
 
     backup(data, target)
-    assert open_collection(target).snapshot().built == 303
+    assert open_collection(target).snapshot().covered_rows == 303
     assert len(list((target / "default").glob("index-*"))) == 1
 
 
@@ -142,7 +142,7 @@ def test_an_index_as_long_as_the_one_before_it_is_copied(tmp_path: Path) -> None
     build(collection, "ivf_sq8")
     backup(tmp_path / "data", tmp_path / "backup")
     restore(tmp_path / "backup", tmp_path / "restored")
-    assert open_collection(tmp_path / "restored").snapshot().built == 2000
+    assert open_collection(tmp_path / "restored").snapshot().covered_rows == 2000
 
 
 def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:

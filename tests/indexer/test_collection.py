@@ -12,7 +12,7 @@ from numpy import ndarray
 from indexer.ann.index import FAMILIES, Family
 from indexer.ann.manifest import Manifest
 from indexer.attributes import Stored
-from indexer.collection import index_store as snapshots
+from indexer.collection import index_store
 from indexer.collection.collection import Collection
 from indexer.collection.verify import verify
 from indexer.errors import CorruptStoreError, InvalidInputError, ModelMismatchError, NotFoundError
@@ -80,7 +80,7 @@ def test_search_equals_numpy_after_delete_update_rebuild_and_restart(tmp_path: P
     collection.close()
 
     reopened = open_collection(tmp_path)
-    assert reopened.snapshot().built == 650
+    assert reopened.snapshot().covered_rows == 650
     assert found(reopened, query_D, 30, recall=1.0) == oracle(stored, query_D, 30)
     assert verify(tmp_path, full=True).problems == []
 
@@ -110,7 +110,7 @@ def test_pictures_behind_the_index_are_found(tmp_path: Path) -> None:
     late_ND = unit_vectors(20, DIM, seed=77)
     late = collection.add([new_image(f"late-{i}") for i in range(20)], late_ND)
     snapshot = collection.snapshot()
-    assert (snapshot.built, snapshot.slots) == (3000, 3020)
+    assert (snapshot.covered_rows, snapshot.slots) == (3000, 3020)
     for image_id, vector_D in zip(late, late_ND, strict=True):
         assert found(collection, vector_D, 1) == [image_id]
 
@@ -274,12 +274,12 @@ def test_a_damaged_index_is_left_aside_and_built_anew(
     index.write_bytes(data)
 
     collection = open_collection(tmp_path)
-    assert collection.snapshot().built == 0
+    assert collection.snapshot().covered_rows == 0
     assert "checksum" in caplog.text
     assert found(collection, vectors_ND[8], 1) == [ids[8]]
     assert [problem.code for problem in verify(tmp_path, full=False).problems] == ["index_damaged"]
     build(collection, "ivf_sq8")
-    assert collection.snapshot().built == 3000
+    assert collection.snapshot().covered_rows == 3000
     assert verify(tmp_path, full=True).problems == []
 
 
@@ -303,7 +303,7 @@ def test_a_manifest_of_an_unknown_family_is_damaged_and_all_is_scanned(tmp_path:
     with pytest.raises(CorruptStoreError, match="family 'ivf_sq9' is not known"):
         Manifest.read(path)
     reopened = open_collection(tmp_path)
-    assert (reopened.snapshot().family, reopened.snapshot().built) == (None, 0)
+    assert (reopened.snapshot().family, reopened.snapshot().covered_rows) == (None, 0)
     stored = dict(zip(ids, vectors_ND, strict=True))
     assert found(reopened, vectors_ND[8], 20) == oracle(stored, vectors_ND[8], 20)
 
@@ -316,13 +316,13 @@ def test_an_index_that_could_not_be_read_is_tried_again_after_a_while(
     build(collection, "ivf_sq8")
     rows = collection.snapshot().matrix
     for wait_s, is_tried in ((60.0, False), (0.0, True)):
-        monkeypatch.setattr(snapshots, "RETRY_S", wait_s)
-        store = snapshots.SnapshotStore(collection.folder)
+        monkeypatch.setattr(index_store, "RETRY_S", wait_s)
+        store = index_store.IndexStore(collection.folder)
         with nothing_opened():
-            store.load(rows, epoch=0)
-            assert store.current(epoch=0)[0] is None
-        store.load(rows, epoch=0)
-        assert (store.current(epoch=0)[0] is not None) == is_tried
+            store.load(rows, file_set=0)
+            assert store.current(file_set=0)[0] is None
+        store.load(rows, file_set=0)
+        assert (store.current(file_set=0)[0] is not None) == is_tried
 
 
 @pytest.mark.parametrize("looked_at", ["vectors-1.f16", "slots-1.i64"])
@@ -344,7 +344,7 @@ def test_a_reader_whose_files_vanish_finds_the_new_ones(
         return stat(path, **options)
 
     monkeypatch.setattr(os, "stat", too_late)
-    assert reader.snapshot().epoch == 2
+    assert reader.snapshot().file_set == 2
     assert found(reader, vectors_ND[7], 1) == [ids[7]]
 
 

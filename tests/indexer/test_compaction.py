@@ -135,7 +135,7 @@ def test_what_a_stopped_reclaim_left_is_not_taken_for_other_pictures(tmp_path: P
         collection.delete([first])
         fill(collection, 1, seed=9)  # as many as before, and each lies one row further on
         rebuild(collection, "ivf_sq8", reclaim=True)
-        indexes.append(collection.snapshots.manifest(collection.snapshot().epoch).sha256)
+        indexes.append(collection.index_store.manifest(collection.snapshot().file_set).sha256)
     assert indexes[0] == indexes[1]
 
 
@@ -263,7 +263,7 @@ def test_under_a_filter_an_index_looks_as_far_as_the_best_of_all_would_lie(
     collection.add(images, unit_vectors(6000, DIM))
     rebuild(collection, "ivf_sq8")
     snapshot, where = collection.snapshot(), Matching(parse_filter({"match": {"inside": True}}))
-    point = Calibration(collection.snapshots.manifest(0).calibration).cheapest(0.9, 10 * every)
+    point = Calibration(collection.index_store.manifest(0).calibration).cheapest(0.9, 10 * every)
     assert point is not None
     asked, propose = [], Ivf.propose
 

@@ -103,9 +103,9 @@ def test_a_segment_that_finds_no_room_costs_nothing_but_speed(
     collection = Collection.open(tmp_path, model_id="test-1", dim=DIM, exact_rows=0, segment_rows=100)
     collection.add([new_image(n) for n in range(2500)], unit_vectors(ROWS, DIM)[:2500])
     compacted(collection, "ivf_sq8")
-    collection.snapshots._segment_rows = 10_000
+    collection.index_store._segment_rows = 10_000
     collection.add([new_image(n) for n in range(2500, ROWS)], unit_vectors(ROWS, DIM)[2500:])
-    collection.snapshots._segment_rows = 100
+    collection.index_store._segment_rows = 100
     before = names(tmp_path)
     with nothing_written(beyond=2000):
         assert not collection.extend_index()

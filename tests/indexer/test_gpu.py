@@ -102,8 +102,8 @@ def test_a_clone_answers_as_the_collection_does_after_deletes_and_additions(
     collection.add([new_image(COUNT + i, tenth=0) for i in range(100)], unit_vectors(100, DIM, seed=5))
     query_QD = vectors_ND[::300] + 0.3 * unit_vectors(COUNT // 300, DIM, seed=6)
     assert recall(collection, query_QD) >= 0.95
-    assert collection.snapshots.gpu is not None
-    assert collection.snapshots.gpu.failures == 0
+    assert collection.index_store.gpu is not None
+    assert collection.index_store.gpu.failures == 0
 
 
 @pytest.mark.parametrize("family", ["flat", "ivf_sq8"])

@@ -95,7 +95,7 @@ def test_live_rows_are_on_disk_before_they_take_over(tmp_path: Path, family: Fam
         ids = collection.add([new_image(n) for n in range(500)], unit_vectors(500, DIM))
         collection.delete(ids[:200])
         build(collection, family, reclaim=True)
-        assert collection.state().epoch == 1
+        assert collection.state().file_set == 1
     assert [fault for fault in order.faults if "build-" not in fault] == []
     collection.close()
 

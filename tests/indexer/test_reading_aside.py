@@ -16,7 +16,7 @@ from indexer.collection.collection import Collection
 from indexer.filters.columns import Fields
 from indexer.filters.language import parse_filter
 from indexer.types import JSONValue
-from rerank.axes.moments import Moments, MomentsCache
+from rerank.axes.statistics import Moments, MomentsCache
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
 
@@ -62,7 +62,7 @@ def test_searches_are_answered_while_a_new_index_is_read(
     vectors_ND = unit_vectors(3500, DIM)
     other.add([new_image(n) for n in range(3000)], vectors_ND[:3000])
     build(other, before)
-    assert collection.snapshot().built == meanwhile
+    assert collection.snapshot().covered_rows == meanwhile
     other.add([new_image(n) for n in range(3000, 3500)], vectors_ND[3000:])
     build(other, "hnsw")
     pipe = Pipe(tmp_path / "default" / "manifest.json")
@@ -70,12 +70,12 @@ def test_searches_are_answered_while_a_new_index_is_read(
     pipe.wait_for_reader()
     try:
         snapshot = thread.submit(collection.snapshot).result(SOON_S)
-        assert (snapshot.family, snapshot.built, len(snapshot.matrix)) == (before, meanwhile, 3500)
+        assert (snapshot.family, snapshot.covered_rows, len(snapshot.matrix)) == (before, meanwhile, 3500)
         assert snapshot.nearest(vectors_ND[3200], 1).ids_K.tolist() == [3201]
         assert not loading.done()
     finally:
         pipe.answer()
-    assert (loading.result(SOON_S).family, loading.result().built) == ("hnsw", 3500)
+    assert (loading.result(SOON_S).family, loading.result().covered_rows) == ("hnsw", 3500)
     assert collection.snapshot() is loading.result()
 
 

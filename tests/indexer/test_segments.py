@@ -50,7 +50,7 @@ def grown(folder: Path, family: Family, batches: int, batch: int = 60) -> Collec
 
 
 def segments(collection: Collection) -> list[str]:
-    return [one.file.name for one in collection.snapshots.manifest(0).segments]
+    return [one.file.name for one in collection.index_store.manifest(0).segments]
 
 
 def recall_at_10(collection: Collection, condition: object = None) -> float:
@@ -77,7 +77,7 @@ def test_new_rows_are_searched_through_the_index_at_the_recall_asked_for(
     collection = grown(tmp_path, family, batches=20)
     snapshot = collection.snapshot()
     assert len(snapshot.matrix) == 4200
-    assert (snapshot.base, snapshot.built) == (3000, 4200)  # every second batch fills a segment
+    assert (snapshot.base_rows, snapshot.covered_rows) == (3000, 4200)  # every second batch fills a segment
     assert recall_at_10(collection) >= 0.95
     assert recall_at_10(collection, {"match": {"parity": 1}}) >= 0.95
     known = sorted(collection.known().items())
@@ -88,7 +88,7 @@ def test_new_rows_are_searched_through_the_index_at_the_recall_asked_for(
 
 def test_equal_neighbours_become_one_so_there_are_few_files(tmp_path: Path) -> None:
     collection = grown(tmp_path, "ivf_sq8", batches=26)  # 13 pieces: 8 + 4 + 1
-    ends = [one.end for one in collection.snapshots.manifest(0).segments]
+    ends = [one.end for one in collection.index_store.manifest(0).segments]
     assert ends == [3000 + 8 * 120, 3000 + 12 * 120, 3000 + 13 * 120]
     assert sorted(path.name for path in (tmp_path / "default").glob("segment-*")) == sorted(
         segments(collection)
@@ -122,12 +122,12 @@ def test_another_process_and_a_reader_at_work_both_see_what_they_should(tmp_path
     collection = grown(tmp_path, "ivf_sq8", batches=2)
     reader = open_collection(tmp_path)
     old = reader.snapshot()
-    assert old.built == 3120
+    assert old.covered_rows == 3120
     new_ND = fill(collection, 240, seed=50)
-    assert (old.built, len(old.matrix)) == (3120, 3120)
+    assert (old.covered_rows, len(old.matrix)) == (3120, 3120)
     query_D = new_ND[7]
     assert old.nearest(query_D, 1).scores_K[0] < 0.999
-    assert reader.snapshot().built == 3360
+    assert reader.snapshot().covered_rows == 3360
     assert reader.snapshot().nearest(query_D, 1).scores_K[0] > 0.999
     # Its files are gone from the folder, and still open.
     assert old.nearest(unit_vectors(1, DIM, 1)[0], 5).mode == "top_k"
@@ -137,7 +137,7 @@ def test_edits_fill_segments_too(tmp_path: Path) -> None:
     collection = grown(tmp_path, "ivf_sq8", batches=0)
     ids = collection.snapshot().ids(Matching(parse_filter({"exists": "parity"})))[:SEGMENT_ROWS]
     assert collection.fill({image_id: {"seen": True} for image_id in ids}) == SEGMENT_ROWS
-    assert collection.snapshot().built == 3000 + SEGMENT_ROWS
+    assert collection.snapshot().covered_rows == 3000 + SEGMENT_ROWS
 
 
 def test_what_comes_during_a_build_is_in_the_lists_when_it_comes_into_force(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_what_comes_during_a_build_is_in_the_lists_when_it_comes_into_force(tmp_
 
     assert compact(collection, AIMS, family="ivf_sq8", watch=Watch(tell=tell)).built == 3120
     snapshot = collection.snapshot()
-    assert (snapshot.base, snapshot.built, len(snapshot.matrix)) == (3120, 3570, 3570)
+    assert (snapshot.base_rows, snapshot.covered_rows, len(snapshot.matrix)) == (3120, 3570, 3570)
     assert recall_at_10(collection) >= 0.95
     assert verify(tmp_path, full=True).problems == []
 
@@ -167,7 +167,7 @@ def test_what_comes_while_space_is_given_back_is_in_the_lists_soon_after(tmp_pat
 
     compact(collection, AIMS, family="ivf_rabitq", reclaim=True, watch=Watch(tell=tell))
     snapshot = collection.snapshot()
-    assert (snapshot.base, snapshot.built, len(snapshot.matrix)) == (1620, 1750, 1750)
+    assert (snapshot.base_rows, snapshot.covered_rows, len(snapshot.matrix)) == (1620, 1750, 1750)
     assert recall_at_10(collection) >= 0.95
 
 
@@ -190,12 +190,12 @@ def test_a_damaged_segment_costs_only_its_rows_and_the_next_one_covers_them(
 
     collection = open_collection(tmp_path)
     snapshot = collection.snapshot()
-    assert (snapshot.built, len(snapshot.matrix)) == (3240, 3360)
+    assert (snapshot.covered_rows, len(snapshot.matrix)) == (3240, 3360)
     assert "all rows behind 3240" in caplog.text
     assert snapshot.nearest(unit_vectors(60, DIM, 6)[3], 1).scores_K[0] > 0.999
     assert [problem.code for problem in verify(tmp_path, full=False).problems] == ["index_damaged"]
     fill(collection, SEGMENT_ROWS, seed=80)
-    assert collection.snapshot().built == 3460
+    assert collection.snapshot().covered_rows == 3460
     assert verify(tmp_path, full=True).problems == []
 
 
@@ -210,7 +210,7 @@ def test_an_index_of_a_newer_database_is_left_aside(tmp_path: Path) -> None:
 
     collection = open_collection(tmp_path)
     snapshot = collection.snapshot()
-    assert (snapshot.built, len(snapshot.matrix)) == (0, 3060)
+    assert (snapshot.covered_rows, len(snapshot.matrix)) == (0, 3060)
     assert snapshot.nearest(unit_vectors(60, DIM, 1)[3], 1).scores_K[0] > 0.999
     assert [problem.code for problem in verify(tmp_path, full=False).problems] == ["index_foreign"]
 
@@ -229,7 +229,7 @@ def test_a_backup_has_the_segments_that_its_database_knows(tmp_path: Path) -> No
     assert verify(tmp_path / "backup", full=True).problems == []
     restore(tmp_path / "backup", tmp_path / "restored")
     restored = open_collection(tmp_path / "restored")
-    assert (restored.snapshot().built, len(restored.snapshot().matrix)) == (3240, 3720)
+    assert (restored.snapshot().covered_rows, len(restored.snapshot().matrix)) == (3240, 3720)
 
     backup(tmp_path / "data", tmp_path / "backup")
     names = {path.name for path in (tmp_path / "backup" / "default").glob("segment-*")}
@@ -239,7 +239,7 @@ def test_a_backup_has_the_segments_that_its_database_knows(tmp_path: Path) -> No
 
 def test_a_graph_is_not_extended(tmp_path: Path) -> None:
     collection = grown(tmp_path, "hnsw", batches=4)
-    assert collection.snapshot().built == 3000
+    assert collection.snapshot().covered_rows == 3000
     assert segments(collection) == []
 
 

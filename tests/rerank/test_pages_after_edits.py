@@ -14,7 +14,7 @@ from indexer.collection.snapshot import LocalSnapshot
 from indexer.filters.language import parse_filter
 from indexer.tables.axes import AxisStore
 from indexer.types import ImageId, ImageRow
-from rerank.axes.teach import teach_by_extremes, teach_by_field
+from rerank.axes.fit_axis import fit_by_extremes, fit_by_field
 from rerank.engine import Engine
 from rerank.types import Answer, Deduplicate, Diversify, RankQuery, Rerank, SearchQuery, VectorPart
 from tests.support.build import build
@@ -51,8 +51,8 @@ def stand(tmp_path: Path) -> Stand:
     images = [new_image(n, stars=n % 3) if n % 4 else new_image(n) for n in range(N)]
     ids = collection.add(images, vectors_ND)
     axes = AxisStore(collection.database, "default")
-    axes.put(teach_by_extremes("warm", ids[:5], ids[5:10], collection, ColourEncoder()))
-    axes.put(teach_by_field("stars", "stars", collection, ColourEncoder()))
+    axes.put(fit_by_extremes("warm", ids[:5], ids[5:10], collection, ColourEncoder()))
+    axes.put(fit_by_field("stars", "stars", collection, ColourEncoder()))
     return Stand(collection, axes, open_engine(collection, axes), ids)
 
 

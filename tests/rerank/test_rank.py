@@ -20,8 +20,8 @@ from indexer.protocols import Snapshot
 from indexer.tables.axes import Axis, AxisStore
 from indexer.types import ImageId
 from indexer.where import both
-from rerank.axes.moments import MomentsCache
-from rerank.axes.teach import teach_by_extremes, teach_by_field
+from rerank.axes.fit_axis import fit_by_extremes, fit_by_field
+from rerank.axes.statistics import MomentsCache
 from rerank.axes.terms import AxisScorer
 from rerank.engine import Engine
 from rerank.types import RankQuery, SearchQuery, VectorPart
@@ -85,9 +85,9 @@ def stand(tmp_path: Path) -> Stand:
     stand = Stand(collection, axes, open_engine(collection, axes), {}, {})
     stand.add(N, seed=1)
     ids = [ImageId(i) for i in stand.vector]
-    axes.put(teach_by_extremes("warm", ids[:5], ids[5:10], collection, ColourEncoder()))
-    axes.put(teach_by_extremes("bright", ids[20:22], ids[30:33], collection, ColourEncoder()))
-    axes.put(teach_by_field("price", "price", collection, ColourEncoder()))
+    axes.put(fit_by_extremes("warm", ids[:5], ids[5:10], collection, ColourEncoder()))
+    axes.put(fit_by_extremes("bright", ids[20:22], ids[30:33], collection, ColourEncoder()))
+    axes.put(fit_by_field("price", "price", collection, ColourEncoder()))
     return stand
 
 
@@ -122,7 +122,7 @@ def test_an_axis_taught_again_orders_anew(stand: Stand) -> None:
     stand.engine.rank(RankQuery({"warm": 1.0}))
     stand.axes.delete("warm")
     ids = [ImageId(i) for i in stand.vector]
-    stand.axes.put(teach_by_extremes("warm", ids[5:10], ids[:5], stand.collection, ColourEncoder()))
+    stand.axes.put(fit_by_extremes("warm", ids[5:10], ids[:5], stand.collection, ColourEncoder()))
     total = stand.total({"warm": 1.0})
     top = stand.engine.rank(RankQuery({"warm": 1.0}, limit=1)).hits[0]
     assert top.image.id == max(total, key=lambda image_id: total[image_id])
@@ -133,7 +133,7 @@ def test_no_page_goes_on_with_another_axis(stand: Stand) -> None:
     query = VectorPart(unit_vectors(2, DIM, seed=8)[0])
     ranked = stand.engine.rank(RankQuery({"warm": 1.0}, limit=5)).cursor
     found = stand.engine.search(SearchQuery((query,), axes={"warm": 1.0}, limit=5)).cursor
-    stand.axes.put(teach_by_extremes("warm", ids[5:10], ids[:5], stand.collection, ColourEncoder()))
+    stand.axes.put(fit_by_extremes("warm", ids[5:10], ids[:5], stand.collection, ColourEncoder()))
     with pytest.raises(InvalidCursorError):
         stand.engine.rank(RankQuery({"warm": 1.0}, limit=5, cursor=ranked))
     with pytest.raises(InvalidCursorError):
@@ -241,7 +241,7 @@ def test_a_distribution_of_nothing_is_empty(tmp_path: Path) -> None:
     collection = Collection.open(tmp_path, model_id="colours-1", dim=DIM)
     axes = AxisStore(collection.database, "default")
     collection.add([new_image("a", price=1.0)], unit_vectors(1, DIM))
-    axes.put(teach_by_field("price", "price", collection, ColourEncoder()))
+    axes.put(fit_by_field("price", "price", collection, ColourEncoder()))
     collection.delete([ImageId(1)])
     found = open_engine(collection, axes).distribution("price")
     assert (found.images, found.counts, found.milestones) == (0, (), ())

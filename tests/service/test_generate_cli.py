@@ -6,29 +6,29 @@ from pathlib import Path
 
 import pytest
 
+from service.cli.generating import generate_all, write_files
 from service.cli.main import main
-from service.cli.painting import paint_all, write_files
-from service.generation.studio import Studio
-from service.generation.wish import Wish
+from service.generation.image_service import ImageGenerationService
+from service.generation.spec import GenerationSpec
 from service.settings import Settings
-from service.wiring import open_library, open_studio
+from service.wiring import open_image_service, open_library
 from tests.support.painter import Painter
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[Studio]:
+def image_service(tmp_path: Path) -> Iterator[ImageGenerationService]:
     settings = Settings(data_dir=tmp_path / "data")
     with open_library(settings, create=True) as library:
-        yield open_studio(settings, library.collection, Painter())
+        yield open_image_service(settings, library.collection, Painter())
 
 
-def test_pictures_are_kept_and_written(studio: Studio, tmp_path: Path) -> None:
-    made = paint_all(studio, Wish("a red fox", seed=3, count=2))
+def test_pictures_are_kept_and_written(image_service: ImageGenerationService, tmp_path: Path) -> None:
+    made = generate_all(image_service, GenerationSpec("a red fox", seed=3, count=2))
     assert [one.seed for one in made] == [3, 4]
-    assert studio.store.list() == made[::-1]
-    files = write_files(studio, made, tmp_path / "fox.png")
+    assert image_service.store.list() == made[::-1]
+    files = write_files(image_service, made, tmp_path / "fox.png")
     assert [file.name for file in files] == ["fox.png", "fox-2.png"]
-    assert [file.read_bytes() for file in files] == [studio.content(one) for one in made]
+    assert [file.read_bytes() for file in files] == [image_service.content(one) for one in made]
 
 
 @pytest.mark.parametrize(

@@ -262,3 +262,13 @@ def test_a_setting_that_makes_no_sense_is_named_in_one_line(
     assert setting.removeprefix("KALLOS_").lower() in message.lower()
     assert "Traceback" not in message
     assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("name", "warned"), [("KALLOS_LOG_QUERIES", 0), ("KALLOS_LOG_WISHES", 1)])
+def test_the_former_name_of_a_setting_still_works(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, warned: int
+) -> None:
+    assert not Settings().log_queries
+    monkeypatch.setenv(name, "true")
+    assert Settings().log_queries
+    assert caplog.text.count("KALLOS_LOG_WISHES is called KALLOS_LOG_QUERIES now") == warned

@@ -20,9 +20,9 @@ from indexer.imaging.decode import at_scale, working_copy
 from indexer.imaging.measures import MEASURED_SIDE, measure
 from indexer.protocols import Encoder
 from indexer.tables.axes import AxisStore
-from rerank.axes.moments import MomentsCache
+from rerank.axes.axis_values import value_of
+from rerank.axes.statistics import MomentsCache
 from rerank.axes.terms import AxisScorer, ScoreTerm
-from rerank.axes.values import value_of
 from training.rewards.embedded import EmbeddedReward
 from training.rewards.eyes import Eyes
 from training.rewards.reward import Reward, RewardCard

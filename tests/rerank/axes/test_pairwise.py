@@ -8,8 +8,8 @@ from numpy import ndarray
 from scipy import optimize
 
 from indexer.errors import InvalidAxisError
-from rerank.axes.fit import spearman
 from rerank.axes.pairwise import choose_pair_penalty, fit_pairs
+from rerank.axes.rank_correlation import spearman
 from tests.support.labels import labelled
 from tests.support.pictures import unit_vectors
 

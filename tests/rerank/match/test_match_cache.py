@@ -1,10 +1,13 @@
 """When a model is learned, kept, and learned anew."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save
 
-from rerank.axes.moments import MomentsCache
+from rerank.axes.statistics import MomentsCache
 from rerank.match.cache import MatchCache
 from rerank.match.file import load_model
 from rerank.match.model import MatchModel
@@ -52,10 +55,23 @@ def test_the_next_process_begins_with_what_was_learned(tmp_path: Path) -> None:
     assert isinstance(learned, MatchModel)
     found = cache_of(path).of(snapshot)
     assert isinstance(found, MatchModel)
-    assert np.array_equal(found.bank.vectors_BD, learned.bank.vectors_BD)
+    assert np.array_equal(found.background.vectors_BD, learned.background.vectors_BD)
 
 
-def test_a_broken_file_is_made_anew(tmp_path: Path) -> None:
+def test_a_file_with_the_former_names_of_the_features_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "match.safetensors"
+    cache = cache_of(path)
+    assert isinstance(cache.wait(collection_of(tmp_path / "data", range(120)).snapshot()), MatchModel)
+    cache.close()
+    with safe_open(path, framework="numpy") as file:
+        tensors, text = {"bank": file.get_tensor("bank")}, file.metadata()["match"]
+    document = json.loads(text) | {"features": ["score", "z", "h", "lead"]}
+    path.write_bytes(save(tensors, metadata={"match": json.dumps(document)}))
+    model, _ = load_model(path)
+    assert np.array_equal(model.background.vectors_BD, tensors["bank"])
+
+
+def test_a_broken_file_is_made_again(tmp_path: Path) -> None:
     snapshot = collection_of(tmp_path / "data", range(120)).snapshot()
     path = tmp_path / "match.safetensors"
     path.write_bytes(b"nonsense")

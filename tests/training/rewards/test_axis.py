@@ -8,7 +8,7 @@ from indexer.encoders.registry import load_encoder
 from indexer.errors import InvalidInputError, ModelMismatchError, NotFoundError, UnknownAxisError
 from indexer.imaging.decode import WORKING_SIDE, Limits, decode, working_copy
 from indexer.tables.axes import AxisStore
-from rerank.axes.moments import MomentsCache
+from rerank.axes.statistics import MomentsCache
 from rerank.engine import Engine
 from rerank.match.cache import MatchCache
 from rerank.rephrase.rephraser import Rephraser

@@ -16,13 +16,13 @@ from indexer.encoders.tensor_files import Tensors
 from indexer.errors import InvalidAxisError
 from indexer.protocols import Encoder, Store
 from indexer.tables.axes import Axis, Standard
+from rerank.axes.axis_metrics import figures_of_labels, in_words, left_out_scores
+from rerank.axes.axis_values import axis_spread
 from rerank.axes.defaults import prompt_axis
 from rerank.axes.direction import axis_between, check_name
 from rerank.axes.examples import Label, OrderedPair, Pictures
+from rerank.axes.fit_examples import fit_by_labels, fit_by_pairs
 from rerank.axes.heads import Activation, Head
-from rerank.axes.teach_examples import teach_by_labels, teach_by_pairs
-from rerank.axes.values import axis_spread
-from rerank.axes.worth import figures_of_labels, in_words, left_out_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +62,31 @@ class FromHead:
     activation: Activation | None = None
 
 
-Lesson = FromPrompts | FromExtremes | FromPairs | FromLabels | FromField | FromHead
+TrainingSignal = FromPrompts | FromExtremes | FromPairs | FromLabels | FromField | FromHead
 
 
-def teach(name: str, lesson: Lesson, collection: Store, encoder: Encoder) -> Axis:
-    """The axis that `lesson` teaches, standardised on the collection, not stored yet.
+def fit_axis(name: str, signal: TrainingSignal, collection: Store, encoder: Encoder) -> Axis:
+    """The axis that `signal` describes, standardised on the collection, not stored yet.
 
     Raises:
-        InvalidAxisError: A name that cannot name an axis, or a lesson from which none can be fitted.
+        InvalidAxisError: A name that cannot name an axis, or a signal from which none can be fitted.
         NotFoundError: A picture that is not in the collection.
     """
-    match lesson:
+    match signal:
         case FromPrompts():
-            axis = teach_by_prompts(name, lesson.high, lesson.low, encoder)
+            axis = fit_by_prompts(name, signal.high, signal.low, encoder)
         case FromExtremes():
-            axis = teach_by_extremes(name, lesson.high, lesson.low, collection, encoder)
+            axis = fit_by_extremes(name, signal.high, signal.low, collection, encoder)
         case FromPairs():
-            axis = teach_by_pairs(name, lesson.pairs, collection, encoder)
+            axis = fit_by_pairs(name, signal.pairs, collection, encoder)
         case FromLabels():
-            axis = teach_by_labels(name, lesson.labels, collection, encoder)
+            axis = fit_by_labels(name, signal.labels, collection, encoder)
         case FromField():
-            axis = teach_by_field(name, lesson.field, collection, encoder)
+            axis = fit_by_field(name, signal.field, collection, encoder)
         case FromHead():
-            axis = teach_by_head(name, lesson, encoder)
+            axis = fit_by_head(name, signal, encoder)
         case _:
-            assert_never(lesson)
+            assert_never(signal)
     return standardised(axis, collection)
 
 
@@ -99,7 +99,7 @@ def standardised(axis: Axis, collection: Store) -> Axis:
     return replace(axis, standard=Standard(spread.mean, spread.std))
 
 
-def teach_by_prompts(name: str, high: Sequence[str], low: Sequence[str], encoder: Encoder) -> Axis:
+def fit_by_prompts(name: str, high: Sequence[str], low: Sequence[str], encoder: Encoder) -> Axis:
     """An axis from words for its two ends."""
     for text in (*high, *low):
         if not text.strip():
@@ -107,7 +107,7 @@ def teach_by_prompts(name: str, high: Sequence[str], low: Sequence[str], encoder
     return prompt_axis(check_name(name), tuple(high), tuple(low), encoder=encoder)
 
 
-def teach_by_extremes(
+def fit_by_extremes(
     name: str, high: Sequence[int], low: Sequence[int], collection: Store, encoder: Encoder
 ) -> Axis:
     """An axis from stored pictures with much and with little of the attribute, each counted once.
@@ -148,7 +148,7 @@ def teach_by_extremes(
         bias=-float(middle @ direction_D),
         sign="the examples of the high end score higher",
         figures=figures,
-        used_U=pictures.marks(),
+        used_U=pictures.content_keys(),
     )
 
 
@@ -156,7 +156,7 @@ def _between_ends(vectors_ND: Float32[ndarray, "n d"], end_N: ndarray) -> Float3
     return axis_between(vectors_ND[end_N == 1], vectors_ND[end_N == 0])
 
 
-def teach_by_field(name: str, field: str, collection: Store, encoder: Encoder) -> Axis:
+def fit_by_field(name: str, field: str, collection: Store, encoder: Encoder) -> Axis:
     """An axis that is a number stored with the picture: a date, a price, a rating."""
     snapshot = collection.snapshot()
     known = snapshot.statistics(Stored(field)).count
@@ -177,13 +177,13 @@ def teach_by_field(name: str, field: str, collection: Store, encoder: Encoder) -
     )
 
 
-def teach_by_head(name: str, lesson: FromHead, encoder: Encoder) -> Axis:
+def fit_by_head(name: str, signal: FromHead, encoder: Encoder) -> Axis:
     """An axis from a published head. One that is an affine map becomes a direction like any other.
 
     Raises:
         InvalidAxisError: As `Head.of_tensors` says, or the head takes vectors of another length.
     """
-    head = Head.of_tensors(lesson.tensors, lesson.activation)
+    head = Head.of_tensors(signal.tensors, signal.activation)
     if head.dim != encoder.dim:
         raise InvalidAxisError(
             f"the head takes {head.dim} numbers, {encoder.model_id} makes {encoder.dim}: it belongs to "

@@ -5,16 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rerank.generate.diffusers.gate import Gate
+from rerank.generate.diffusers.read_write_lock import ReadWriteLock
 from tests.support.processes import PATIENCE_S
 
 
-def test_those_who_share_are_inside_together() -> None:
-    gate = Gate()
+def test_readers_are_inside_together() -> None:
+    lock = ReadWriteLock()
     together = threading.Barrier(3, timeout=PATIENCE_S)
 
     def enter() -> None:
-        with gate.shared():
+        with lock.read():
             together.wait()
 
     with ThreadPoolExecutor(3) as pool:
@@ -22,21 +22,21 @@ def test_those_who_share_are_inside_together() -> None:
             done.result()
 
 
-def test_nobody_is_inside_with_one_who_is_alone() -> None:
-    """A counter that only a lonely writer changes in two steps: a reader between them would see it torn."""
-    gate = Gate()
+def test_no_reader_is_inside_with_a_writer() -> None:
+    """A counter that only the writer changes in two steps: a reader between them would see it torn."""
+    lock = ReadWriteLock()
     state = {"first": 0, "second": 0}
     torn = []
 
     def write() -> None:
         for _ in range(200):
-            with gate.alone():
+            with lock.write():
                 state["first"] += 1
                 state["second"] += 1
 
     def read() -> None:
         for _ in range(400):
-            with gate.shared():
+            with lock.read():
                 if state["first"] != state["second"]:
                     torn.append(dict(state))
 
@@ -47,36 +47,36 @@ def test_nobody_is_inside_with_one_who_is_alone() -> None:
     assert state == {"first": 400, "second": 400}
 
 
-def test_who_waits_to_be_alone_comes_before_those_who_come_later() -> None:
-    gate = Gate()
+def test_a_waiting_writer_comes_before_later_readers() -> None:
+    lock = ReadWriteLock()
     order: list[str] = []
     waiting = threading.Event()
 
-    def alone() -> None:
+    def write() -> None:
         waiting.set()
-        with gate.alone():
-            order.append("alone")
+        with lock.write():
+            order.append("writer")
 
-    def later() -> None:
-        with gate.shared():
-            order.append("later")
+    def read() -> None:
+        with lock.read():
+            order.append("reader")
 
     with ThreadPoolExecutor(2) as pool:
-        with gate.shared():
-            first = pool.submit(alone)
+        with lock.read():
+            first = pool.submit(write)
             waiting.wait(PATIENCE_S)
-            while not gate._waiting:
+            while not lock._waiting:
                 pass
-            second = pool.submit(later)
+            second = pool.submit(read)
         first.result(PATIENCE_S)
         second.result(PATIENCE_S)
-    assert order == ["alone", "later"]
+    assert order == ["writer", "reader"]
 
 
-@pytest.mark.parametrize("enter", [Gate.shared, Gate.alone])
-def test_an_error_inside_opens_the_gate_again(enter) -> None:  # type: ignore[no-untyped-def]
-    gate = Gate()
-    with pytest.raises(ValueError, match="inside"), enter(gate):
+@pytest.mark.parametrize("enter", [ReadWriteLock.read, ReadWriteLock.write])
+def test_an_error_inside_releases_the_lock(enter) -> None:  # type: ignore[no-untyped-def]
+    lock = ReadWriteLock()
+    with pytest.raises(ValueError, match="inside"), enter(lock):
         raise ValueError("inside")
-    with gate.alone():
+    with lock.write():
         pass

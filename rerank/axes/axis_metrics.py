@@ -12,7 +12,8 @@ from numpy import ndarray
 
 from indexer.errors import InvalidAxisError
 from indexer.tables.axes import Figures, Trust
-from rerank.axes.fit import Interval, fold_groups, spearman, spearman_interval, tie_limited_maximum
+from rerank.axes.rank_correlation import Interval, spearman, spearman_interval, tie_limited_maximum
+from rerank.axes.splits import fold_groups
 
 SEED = 0  # of splits, folds and resamples: the same examples give the same axis and the same figures
 FOLDS = 5

@@ -1,4 +1,4 @@
-"""Wishes → stored pictures: checked, drawn, judged, enlarged, signed, kept."""
+"""Requests → stored pictures: checked, drawn, judged, enlarged, signed, kept."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -20,12 +20,12 @@ from indexer.types import JSONValue
 from rerank.generate.request import Generated, Generator, Pixels, Progress
 from rerank.generate.safety import Blocklist, Classifier
 from service.generation.option_names import with_settings
-from service.generation.wish import Wish
+from service.generation.spec import GenerationSpec
 
 DISPLAY_SIDE = 512  # pixels of the longer side, where nobody asked for a size and the generator's is smaller
 
 
-class Studio:
+class ImageGenerationService:
     """Safe to use from threads. Without a generator it has the pictures that were made, and makes no more.
 
     Hold `files` while something that is not yet in the database needs a file of originals/.
@@ -56,16 +56,16 @@ class Studio:
             raise self._unavailable()
         return self._generator
 
-    def check(self, wish: Wish) -> None:
+    def check(self, spec: GenerationSpec) -> None:
         """Raises PromptRefusedError or GenerationUnavailableError: it does not make that, or nothing."""
         if self._generator is None:
             raise self._unavailable()
-        self._blocklist.check(wish.prompt)
+        self._blocklist.check(spec.prompt)
 
-    def paint(
-        self, wish: Wish, part: int, *, job: str | None, on_step: Callable[[Progress], None]
+    def generate(
+        self, spec: GenerationSpec, part: int, *, job: str | None, on_step: Callable[[Progress], None]
     ) -> Generation:
-        """Picture number `part` of `wish`, made and stored. What `on_step` raises ends the work.
+        """Picture number `part` of `spec`, made and stored. What `on_step` raises ends the work.
 
         Raises:
             PictureRefusedError: The classifier says no; nothing is stored.
@@ -74,14 +74,14 @@ class Studio:
         """
         started = time.monotonic()
         try:
-            made = self.generator.generate(wish.request(part), on_step)
+            made = self.generator.generate(spec.request(part), on_step)
         except MemoryError as error:
             raise OutOfMemoryError("there was not enough memory to make this picture") from error
         except UnavailableError as error:
             raise type(error)(with_settings(str(error))) from error
         self._judge(made.pixels)
-        data = to_signed_png(_fitted(made.pixels, wish), _origin(made, wish))
-        return self._keep(data, made, wish, part, job, time.monotonic() - started)
+        data = to_signed_png(_fitted(made.pixels, spec), _origin(made, spec))
+        return self._keep(data, made, spec, part, job, time.monotonic() - started)
 
     def delete(self, generation_id: str) -> None:
         """Forget a generated picture. What it was promoted to stays."""
@@ -110,17 +110,17 @@ class Studio:
             )
 
     def _keep(
-        self, data: bytes, made: Generated, wish: Wish, part: int, job: str | None, seconds: float
+        self, data: bytes, made: Generated, spec: GenerationSpec, part: int, job: str | None, seconds: float
     ) -> Generation:
         digest = sha256_of(data)
         native_height, native_width = made.pixels.shape[:2]
-        width, height = fitted_size(native_width, native_height, wish)
+        width, height = fitted_size(native_width, native_height, spec)
         with self.files:
             self._originals.put(digest, data)
             return self.store.add(
                 Generation(
-                    prompt=wish.prompt,
-                    negative_prompt=wish.negative_prompt,
+                    prompt=spec.prompt,
+                    negative_prompt=spec.negative_prompt,
                     seed=made.seed,
                     model=made.model_id,
                     adapter=", ".join(made.means.adapters) or None,
@@ -152,29 +152,29 @@ def _params(made: Generated) -> dict[str, JSONValue]:
     }
 
 
-def fitted_size(width: int, height: int, wish: Wish) -> tuple[int, int]:
+def fitted_size(width: int, height: int, spec: GenerationSpec) -> tuple[int, int]:
     """The file's width and height, for a picture that was drawn at `width` x `height`."""
-    if wish.width is None or wish.height is None:
+    if spec.width is None or spec.height is None:
         scale = max(1.0, DISPLAY_SIDE / max(width, height))
     else:
-        scale = min(wish.width / width, wish.height / height)
+        scale = min(spec.width / width, spec.height / height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _fitted(pixels: Pixels, wish: Wish) -> Pixels:
+def _fitted(pixels: Pixels, spec: GenerationSpec) -> Pixels:
     height, width = pixels.shape[:2]
-    size = fitted_size(width, height, wish)
+    size = fitted_size(width, height, spec)
     return pixels if size == (width, height) else resize(pixels, *size)
 
 
-def _origin(made: Generated, wish: Wish) -> Origin:
+def _origin(made: Generated, spec: GenerationSpec) -> Origin:
     height, width = made.pixels.shape[:2]
     facts = {
-        "negative_prompt": wish.negative_prompt,
+        "negative_prompt": spec.negative_prompt,
         "seed": made.seed,
         "steps": made.steps,
         "guidance": made.guidance,
         "native_width": width,
         "native_height": height,
     }
-    return Origin(f"Kallos {version('kallos')}", made.model_id, wish.prompt, facts)
+    return Origin(f"Kallos {version('kallos')}", made.model_id, spec.prompt, facts)

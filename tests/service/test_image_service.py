@@ -1,4 +1,4 @@
-"""From a wish to a stored picture: sizes, refusals, and hooks that lead nowhere."""
+"""From a request to a stored picture: sizes, refusals, and hooks that lead nowhere."""
 
 import io
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from indexer.errors import InvalidInputError, PromptRefusedError, UnavailableErr
 from indexer.tables.generated import GenerationStore
 from rerank.generate.request import Pixels
 from rerank.generate.safety import Blocklist, Verdict
-from service.generation.studio import DISPLAY_SIDE, Studio, fitted_size
-from service.generation.wish import LARGEST_SIDE, SMALLEST_SIDE, Wish, side_lengths
+from service.generation.image_service import DISPLAY_SIDE, ImageGenerationService, fitted_size
+from service.generation.spec import LARGEST_SIDE, SMALLEST_SIDE, GenerationSpec, side_lengths
 from service.generation.work import KIND, GenerateWork
 from service.jobs import JobRunner
 from service.settings import Settings
-from service.wiring import open_studio
+from service.wiring import open_image_service
 from tests.support.painter import Painter
 from tests.support.processes import until
 
@@ -50,7 +50,9 @@ class EverySecond:
 def test_a_picture_fits_and_touches_and_keeps_its_shape(
     width: int, height: int, most_width: int, most_height: int
 ) -> None:
-    got_width, got_height = fitted_size(width, height, Wish("x", width=most_width, height=most_height))
+    got_width, got_height = fitted_size(
+        width, height, GenerationSpec("x", width=most_width, height=most_height)
+    )
     assert got_width <= most_width
     assert got_height <= most_height
     assert got_width == most_width or got_height == most_height
@@ -62,7 +64,7 @@ def test_a_picture_fits_and_touches_and_keeps_its_shape(
 
 @given(sides, sides)
 def test_without_a_size_only_small_pictures_change(width: int, height: int) -> None:
-    got = fitted_size(width, height, Wish("x"))
+    got = fitted_size(width, height, GenerationSpec("x"))
     assert max(got) == max(DISPLAY_SIDE, width, height)
     if max(width, height) >= DISPLAY_SIDE:
         assert got == (width, height)
@@ -70,9 +72,11 @@ def test_without_a_size_only_small_pictures_change(width: int, height: int) -> N
 
 def test_pictures_that_are_refused_are_counted_and_not_kept(collection: Collection, tmp_path: Path) -> None:
     store = GenerationStore(collection.database, collection.name)
-    studio = Studio(Painter(), store, OriginalStore(tmp_path), classifier=EverySecond())
-    jobs = JobRunner(collection.database, {KIND: GenerateWork(studio)})
-    job = jobs.submit(KIND, Wish("a cat", seed=1, count=3).to_json())
+    image_service = ImageGenerationService(
+        Painter(), store, OriginalStore(tmp_path), classifier=EverySecond()
+    )
+    jobs = JobRunner(collection.database, {KIND: GenerateWork(image_service)})
+    job = jobs.submit(KIND, GenerationSpec("a cat", seed=1, count=3).to_json())
     jobs.start()
     ended = until(lambda: jobs.get(job.id), lambda it: it.finished_at is not None)
     jobs.close()
@@ -84,9 +88,13 @@ def test_pictures_that_are_refused_are_counted_and_not_kept(collection: Collecti
 def test_what_a_generator_says_of_its_options_names_the_settings(
     collection: Collection, tmp_path: Path
 ) -> None:
-    studio = Studio(Painter(), GenerationStore(collection.database, collection.name), OriginalStore(tmp_path))
+    image_service = ImageGenerationService(
+        Painter(), GenerationStore(collection.database, collection.name), OriginalStore(tmp_path)
+    )
     with pytest.raises(UnavailableError, match="or KALLOS_GENERATOR_OFFLOAD=sequential"):
-        studio.paint(Wish("too wide", seed=1), 0, job=None, on_step=lambda _progress: None)
+        image_service.generate(
+            GenerationSpec("too wide", seed=1), 0, job=None, on_step=lambda _progress: None
+        )
 
 
 @pytest.mark.parametrize("prompt", ["a Flying\n SAUCER", "saucer?flying saucer!", "ﬂying saucer"])
@@ -121,15 +129,17 @@ def test_hooks_that_lead_nowhere_are_named_at_once(
 ) -> None:
     settings = Settings.model_validate({"data_dir": tmp_path} | option)
     with pytest.raises(InvalidInputError, match=next(iter(option.values()))):
-        open_studio(settings, collection)
+        open_image_service(settings, collection)
 
 
 @pytest.mark.parametrize("box", [(100, 37), (333, 77), (777, 51), (17, 2000)])
 def test_the_file_has_the_size_that_its_row_says(
     collection: Collection, tmp_path: Path, box: tuple[int, int]
 ) -> None:
-    studio = Studio(Painter(), GenerationStore(collection.database, collection.name), OriginalStore(tmp_path))
-    wish = Wish("a cat", seed=1, width=box[0], height=box[1])
-    made = studio.paint(wish, 0, job=None, on_step=lambda _progress: None)
-    with Image.open(io.BytesIO(studio.content(made))) as image:
+    image_service = ImageGenerationService(
+        Painter(), GenerationStore(collection.database, collection.name), OriginalStore(tmp_path)
+    )
+    spec = GenerationSpec("a cat", seed=1, width=box[0], height=box[1])
+    made = image_service.generate(spec, 0, job=None, on_step=lambda _progress: None)
+    with Image.open(io.BytesIO(image_service.content(made))) as image:
         assert image.size == (made.width, made.height)

@@ -13,7 +13,7 @@ from indexer.errors import ModelMismatchError
 from indexer.protocols import Snapshot
 from indexer.tables.axes import Axis
 from rerank.axes.heads import Head
-from rerank.axes.moments import SAMPLE, Spread, spread_of
+from rerank.axes.statistics import SAMPLE, Spread, spread_of
 
 
 def attribute_of(axis: Axis) -> Attribute:

@@ -12,12 +12,7 @@ from numpy import ndarray
 from indexer.errors import InvalidAxisError
 from indexer.protocols import Encoder, Store
 from indexer.tables.axes import Axis, Figures
-from rerank.axes.direction import check_name
-from rerank.axes.examples import Label, OrderedPair, Pictures, checked_pairs, described, distinct_labels
-from rerank.axes.fit import Line, Split, fit_left_out, fit_validated, fold_groups, split_groups, unit_rows
-from rerank.axes.moments import SAMPLE
-from rerank.axes.pairwise import choose_pair_penalty, fit_pairs, order_kept, order_kept_interval
-from rerank.axes.worth import (
+from rerank.axes.axis_metrics import (
     FOLDS,
     SEED,
     figures_of_labels,
@@ -26,6 +21,12 @@ from rerank.axes.worth import (
     left_out_scores,
     trust_of,
 )
+from rerank.axes.direction import check_name
+from rerank.axes.examples import Label, OrderedPair, Pictures, checked_pairs, described, distinct_labels
+from rerank.axes.pairwise import choose_pair_penalty, fit_pairs, order_kept, order_kept_interval
+from rerank.axes.ridge import Line, fit_left_out, fit_validated, unit_rows
+from rerank.axes.splits import Split, fold_groups, split_groups
+from rerank.axes.statistics import SAMPLE
 
 MANY_LABELS = 100  # from here on a tenth is enough to choose a penalty by, and another to measure on
 FEW_PAIRS = 10  # below it nothing can be held out to choose a penalty by
@@ -33,7 +34,7 @@ FEW_PAIRS_PENALTY = 1e-2  # about the middle of those that more pairs choose
 MOST_TO_CHOOSE = 300  # pairs that the penalty is chosen on; 30 fits of them take about a second
 
 
-def teach_by_labels(name: str, labels: Sequence[Label], collection: Store, encoder: Encoder) -> Axis:
+def fit_by_labels(name: str, labels: Sequence[Label], collection: Store, encoder: Encoder) -> Axis:
     """Ridge regression. Many labels are split; of few all are used, and the figures are cross-validated.
 
     Raises:
@@ -74,7 +75,7 @@ def teach_by_labels(name: str, labels: Sequence[Label], collection: Store, encod
         bias=line.bias,
         sign="a larger label is more",
         figures=figures,
-        used_U=used.marks(),
+        used_U=used.content_keys(),
     )
 
 
@@ -127,7 +128,7 @@ def _fit_all(
     )
 
 
-def teach_by_pairs(name: str, pairs: Sequence[OrderedPair], collection: Store, encoder: Encoder) -> Axis:
+def fit_by_pairs(name: str, pairs: Sequence[OrderedPair], collection: Store, encoder: Encoder) -> Axis:
     """Logistic regression on ordered pairs; the figures are cross-validated over the pairs.
 
     Raises:
@@ -160,7 +161,7 @@ def teach_by_pairs(name: str, pairs: Sequence[OrderedPair], collection: Store, e
         bias=line.bias,
         sign="the first picture of a pair has more",
         figures=figures,
-        used_U=pictures.marks(),
+        used_U=pictures.content_keys(),
     )
 
 

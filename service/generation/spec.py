@@ -1,4 +1,4 @@
-"""What somebody wants pictures of, checked."""
+"""What pictures are asked for, checked."""
 
 import secrets
 from dataclasses import asdict, dataclass, replace
@@ -7,19 +7,19 @@ from indexer.errors import InvalidInputError
 from indexer.types import JSONValue
 from rerank.generate.request import GenerationRequest
 
-MOST_PICTURES = 10  # of one wish
+MOST_PICTURES = 10  # of one request
 SMALLEST_SIDE, LARGEST_SIDE = 16, 2048  # pixels
 DRAWN_BELOW = 2**32  # seeds that are drawn: JavaScript and other tools can hold them
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class GenerationSpec:
     """`count` pictures: the first from `seed`, each other from the seed after it. None: a seed is drawn.
 
     `width` and `height` are those of the finished file. A generator draws at its own size, and the picture is
     enlarged or reduced to fit into them: never cropped, never distorted. None: as drawn, but at least 512.
 
-    Raises InvalidInputError: a value that cannot be granted.
+    Raises InvalidInputError: a value that no generator can draw.
     """
 
     prompt: str
@@ -54,7 +54,7 @@ class Wish:
             self.prompt, (self.seed or 0) + part, self.steps, self.guidance, self.negative_prompt
         )
 
-    def seeded(self) -> "Wish":
+    def seeded(self) -> "GenerationSpec":
         """With a seed, drawn where none was given."""
         return self if self.seed is not None else replace(self, seed=secrets.randbelow(DRAWN_BELOW))
 
@@ -62,7 +62,7 @@ class Wish:
         return asdict(self)
 
     @classmethod
-    def of_json(cls, values: dict[str, JSONValue]) -> "Wish":
+    def of_json(cls, values: dict[str, JSONValue]) -> "GenerationSpec":
         """What `to_json` gave, from a job's row."""
         return cls(**values)  # type: ignore[arg-type]  # written by `to_json`
 

@@ -9,7 +9,7 @@ import pytest
 
 from indexer.errors import StoreError
 from indexer.tables.database import MIGRATIONS, Database
-from indexer.tables.interactions import MOST_CHARACTERS, Wanted, WantedLog
+from indexer.tables.interactions import MOST_CHARACTERS, Interaction, InteractionLog
 from indexer.types import ImageId
 
 
@@ -21,31 +21,31 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 def test_rows_come_back_in_their_order_for_their_collection_only(database: Database) -> None:
-    log = WantedLog(database, "default")
+    log = InteractionLog(database, "default")
     given = [
-        Wanted("miss", "a purple cow", probability=0.02),
-        Wanted("click", "a red card", ImageId(7)),
-        Wanted("promotion", "a purple cow", ImageId(8), "cafe"),
+        Interaction("miss", "a purple cow", probability=0.02),
+        Interaction("click", "a red card", ImageId(7)),
+        Interaction("promotion", "a purple cow", ImageId(8), "cafe"),
     ]
     for one in given:
         log.add(one)
-    WantedLog(database, "other").add(Wanted("miss", "a hat"))
+    InteractionLog(database, "other").add(Interaction("miss", "a hat"))
     found = log.all()
     assert [replace(one, at=0.0) for one in found] == given
     assert found[0].at <= found[1].at <= found[2].at
 
 
 def test_only_the_newest_rows_stay(database: Database) -> None:
-    log = WantedLog(database, "default")
+    log = InteractionLog(database, "default")
     for number in range(7):
-        log.add(Wanted("miss", f"cow {number}"), kept=3)
+        log.add(Interaction("miss", f"cow {number}"), kept=3)
     assert [one.words for one in log.all()] == ["cow 4", "cow 5", "cow 6"]
 
 
 def test_spaces_are_evened_and_what_is_no_prompt_is_passed_over(database: Database) -> None:
-    log = WantedLog(database, "default")
+    log = InteractionLog(database, "default")
     for words in (" a  cow\n", " ", "x" * (MOST_CHARACTERS + 1), "\ud800", "a\0b"):
-        log.add(Wanted("miss", words))
+        log.add(Interaction("miss", words))
     assert [one.words for one in log.all()] == ["a cow"]
 
 
@@ -61,20 +61,20 @@ def test_a_database_of_any_older_schema_gets_the_table(tmp_path: Path, version: 
     with pytest.raises(StoreError, match=rf"schema {version}, this Kallos reads {len(MIGRATIONS)}"):
         Database(path, read_only=True)
     database = Database(path)
-    WantedLog(database, "default").add(Wanted("miss", "a cow"))
+    InteractionLog(database, "default").add(Interaction("miss", "a cow"))
     database.close()
     reader = Database(path, read_only=True)
-    assert [one.words for one in WantedLog(reader, "default").all()] == ["a cow"]
+    assert [one.words for one in InteractionLog(reader, "default").all()] == ["a cow"]
     reader.close()
 
 
 def test_a_reader_beside_a_writer_sees_its_rows_and_writes_nothing(database: Database) -> None:
-    WantedLog(database, "default").add(Wanted("miss", "a cow"))
+    InteractionLog(database, "default").add(Interaction("miss", "a cow"))
     reader = Database(database.path, read_only=True)
-    log = WantedLog(reader, "default")
+    log = InteractionLog(reader, "default")
     assert [one.words for one in log.all()] == ["a cow"]
     with pytest.raises(StoreError, match="readonly"):
-        log.add(Wanted("miss", "a hat"))
+        log.add(Interaction("miss", "a hat"))
     reader.close()
 
 

@@ -1,6 +1,6 @@
-"""Rank correlation and linear axes. Pure functions: embeddings and labels in, lines and figures out.
+"""Linear axes by ridge regression: embeddings and labels in, lines out.
 
-Dimension key   N labelled pictures, D embedding, R rank of a problem, G groups
+Dimension key   N labelled pictures, D embedding, R rank of a problem
 Paper           "Rankability of visual embeddings", arXiv:2507.03683. f(x) is a unit row of `vectors_ND`, A(x)
                 its entry of `label_N`, v_A a direction; A is rankable when v_A·f(x) keeps its order.
 
@@ -17,28 +17,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Float64
 from numpy import ndarray
-from numpy.random import Generator
 
 from indexer.errors import InvalidAxisError
+from rerank.axes.rank_correlation import spearman
+from rerank.axes.splits import Split
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-6, 3))
 EIGEN_FLOOR = 1e-13  # of the largest; what is smaller is rounding
 STD_FLOOR = 1e-6  # a column that does not vary over the training rows says nothing
-RESAMPLES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Holds the true value with the probability that was asked for; NaN where it cannot be known."""
-
-    low: float
-    high: float
-
-    def includes(self, value: float) -> bool:
-        """Also when it is not known."""
-        return not (self.low > value or self.high < value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,131 +40,6 @@ class Line:
 
     def predict(self, vectors_ND: Float32[ndarray, "n d"]) -> Float64[ndarray, " n"]:
         return self.gain * (unit_rows(vectors_ND) @ self.direction_D.astype(np.float64)) + self.bias
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Rows of each side, rising; no group is on two sides."""
-
-    train_I: Int64[ndarray, " i"]
-    validation_I: Int64[ndarray, " j"]
-    test_I: Int64[ndarray, " k"]
-
-
-# --- Rank correlation ---
-
-
-def spearman(score_N: ndarray, label_N: ndarray) -> float:
-    """Pearson correlation of the ranks, average ranks for ties; NaN where one side does not vary."""
-    return pearson(_ranks(score_N), _ranks(label_N))
-
-
-def pearson(a_N: ndarray, b_N: ndarray) -> float:
-    """NaN where one side does not vary."""
-    if np.ptp(a_N) == 0 or np.ptp(b_N) == 0:  # whose mean may be off by rounding
-        return float("nan")
-    return _weighted_pearson(np.asarray(a_N, np.float64), np.asarray(b_N, np.float64), np.ones(len(a_N)))
-
-
-def tie_limited_maximum(label_N: ndarray) -> float:
-    """The largest `spearman` that scores without ties can reach against these labels; 1 without ties."""
-    return spearman(np.argsort(np.argsort(label_N, kind="stable")), label_N)
-
-
-def spearman_interval(
-    score_N: ndarray, label_N: ndarray, rng: Generator, *, resamples: int = RESAMPLES, level: float = 0.95
-) -> Interval:
-    """Percentile bootstrap over pictures; resamples in which one side does not vary are left out.
-
-    A perfect order stays perfect in every resample: few pictures look more certain than they are.
-    """
-    n = len(score_N)
-    score_of_N, label_of_N = (np.unique(values, return_inverse=True)[1] for values in (score_N, label_N))
-    found = [
-        # How often each picture is drawn; ranks of a resample follow from the counts, without sorting again.
-        _weighted_pearson(_counted_ranks(score_of_N, count_N), _counted_ranks(label_of_N, count_N), count_N)
-        for count_N in (np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamples))
-    ]
-    known = np.array(found)[~np.isnan(found)]
-    if len(known) == 0:
-        return Interval(np.nan, np.nan)
-    tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(known, [tail, 100.0 - tail])
-    return Interval(float(low), float(high))
-
-
-def _ranks(values_N: ndarray) -> Float64[ndarray, " n"]:
-    inverse_N = np.unique(values_N, return_inverse=True)[1]
-    return _counted_ranks(inverse_N, np.ones(len(inverse_N)))
-
-
-def _counted_ranks(place_N: Int64[ndarray, " n"], count_N: ndarray) -> Float64[ndarray, " n"]:
-    """Average ranks when row n occurs count_N[n] times; place_N is its place among the distinct values."""
-    total_G = np.bincount(place_N, weights=count_N)
-    rank_G = np.cumsum(total_G) - total_G + (total_G + 1) / 2
-    return rank_G[place_N]
-
-
-def _weighted_pearson(a_N: ndarray, b_N: ndarray, count_N: ndarray) -> float:
-    # Plain sums: vectors this short are summed faster than BLAS wakes its threads, a thousand times over.
-    total = count_N.sum()
-    a_N = a_N - (count_N * a_N).sum() / total
-    b_N = b_N - (count_N * b_N).sum() / total
-    weighted_N = count_N * a_N
-    spread = np.sqrt((weighted_N * a_N).sum() * (count_N * b_N * b_N).sum())
-    return float(np.clip((weighted_N * b_N).sum() / spread, -1, 1)) if spread > 0 else float("nan")
-
-
-# --- Splits ---
-
-
-def split_groups(group_N: ndarray, rng: Generator, *, validation: float = 0.1, test: float = 0.1) -> Split:
-    """About `validation` and `test` of the rows, the rest for training; whole groups, at least one a side.
-
-    Args:
-        group_N: What must not be torn apart: a person, a scene; else a number for each row.
-        rng: Equal state, equal split.
-        validation: Share of the rows.
-        test: Share of the rows.
-
-    Raises:
-        InvalidAxisError: Fewer than three groups.
-    """
-    _, place_N, size_G = np.unique(group_N, return_inverse=True, return_counts=True)
-    if len(size_G) < 3:
-        raise InvalidAxisError(
-            f"{len(size_G)} groups of labelled pictures cannot be split into training, validation and test: "
-            "expected at least 3"
-        )
-    order_G = rng.permutation(len(size_G))
-    order_G = order_G[
-        np.argsort(size_G[order_G], kind="stable")
-    ]  # the smallest two begin test and validation
-    side_G = np.zeros(len(size_G), np.int64)
-    side_G[order_G[0]], side_G[order_G[1]] = 2, 1
-    lacking = np.array([1 - validation - test, validation, test]) * len(group_N)
-    lacking[2] -= size_G[order_G[0]]
-    lacking[1] -= size_G[order_G[1]]
-    for g in rng.permutation(order_G[2:]):
-        side_G[g] = np.argmax(lacking)
-        lacking[side_G[g]] -= size_G[g]
-    side_N = side_G[place_N]
-    return Split(*(np.flatnonzero(side_N == side) for side in range(3)))
-
-
-def fold_groups(group_N: ndarray, folds: int, rng: Generator) -> Int64[ndarray, " n"]:
-    """The fold of each row, from 0; whole groups, about equally many rows a fold."""
-    _, place_N, size_G = np.unique(group_N, return_inverse=True, return_counts=True)
-    order_G = rng.permutation(len(size_G))
-    order_G = order_G[np.argsort(-size_G[order_G], kind="stable")]
-    fold_G, filled = np.zeros(len(size_G), np.int64), np.zeros(folds)
-    for g in order_G:
-        fold_G[g] = np.argmin(filled)
-        filled[fold_G[g]] += size_G[g]
-    return fold_G[place_N]
-
-
-# --- Ridge regression ---
 
 
 @dataclass(frozen=True, slots=True)

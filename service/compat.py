@@ -1,4 +1,4 @@
-"""What routes of other programs' shapes share: they wait for their job, and answer what it made."""
+"""What routes in the shapes of other programs share: they wait for their job, and answer what it made."""
 
 import asyncio
 import time
@@ -18,9 +18,9 @@ from indexer.errors import (
 )
 from indexer.tables.generated import Generation
 from indexer.tables.jobs import FINAL, Job
-from service.generation.orders import Orders
-from service.generation.studio import Studio
-from service.generation.wish import Wish
+from service.generation.image_service import ImageGenerationService
+from service.generation.queue import GenerationQueue
+from service.generation.spec import GenerationSpec
 from service.jobs import JobRunner
 
 POLL_S = 0.1  # between two looks at a job: one costs a lookup in the database
@@ -31,16 +31,16 @@ FAILURES: dict[str, type[KallosError]] = {
 
 
 async def pictures_for(
-    wish: Wish,
+    spec: GenerationSpec,
     request: Request,
-    orders: Orders,
+    queue: GenerationQueue,
     jobs: JobRunner,
-    studio: Studio,
+    image_service: ImageGenerationService,
     *,
     client: str,
     wait_s: float,
 ) -> list[Generation]:
-    """Queue `wish` and wait for it. When the client goes, or the time is over, the job is cancelled.
+    """Queue `spec` and wait for it. When the client goes, or the time is over, the job is cancelled.
 
     It waits on the event loop: forty patient clients must not take the threads that answer searches.
 
@@ -48,7 +48,7 @@ async def pictures_for(
         TookTooLongError: `wait_s` seconds were not enough.
         KallosError: Why it was not queued, or why it failed.
     """
-    job = await run_in_threadpool(orders.submit, wish, client=client)
+    job = await run_in_threadpool(queue.submit, spec, client=client)
     deadline = time.monotonic() + wait_s
     while job.state not in FINAL:
         late = time.monotonic() > deadline
@@ -61,7 +61,7 @@ async def pictures_for(
         job = await run_in_threadpool(jobs.get, job.id)
     if job.state != "succeeded":
         raise _failure(job)
-    return await run_in_threadpool(studio.store.of_job, job.id)
+    return await run_in_threadpool(image_service.store.of_job, job.id)
 
 
 def _cancel(jobs: JobRunner, job_id: str) -> None:

@@ -21,23 +21,23 @@ from indexer.errors import (
     NotFoundError,
     UnknownAxisError,
 )
-from indexer.tables.axes import Axis, AxisStore, mark_of
+from indexer.tables.axes import Axis, AxisStore, content_key
 from rerank.axes.evaluate import evaluate
 from rerank.axes.examples import Label, OrderedPair
 from rerank.axes.file import KEY, export_axis, import_axis
-from rerank.axes.fit import Ridge, fit_left_out, unit_rows
-from rerank.axes.heads import Head, Layer
-from rerank.axes.pairwise import fit_pairs
-from rerank.axes.teach import (
+from rerank.axes.fit_axis import (
     FromExtremes,
     FromField,
     FromHead,
     FromLabels,
     FromPairs,
     FromPrompts,
-    Lesson,
-    teach,
+    TrainingSignal,
+    fit_axis,
 )
+from rerank.axes.heads import Head, Layer
+from rerank.axes.pairwise import fit_pairs
+from rerank.axes.ridge import Ridge, fit_left_out, unit_rows
 from rerank.engine import Engine
 from rerank.types import RankQuery, SearchQuery, VectorPart
 from tests.support.encoder import DIM, ColourEncoder
@@ -57,8 +57,8 @@ class Stand:
     label_N: ndarray
     ids: list[int]
 
-    def teach(self, lesson: Lesson, name: str = "warmth") -> Axis:
-        return teach(name, lesson, self.collection, ColourEncoder())
+    def teach(self, signal: TrainingSignal, name: str = "warmth") -> Axis:
+        return fit_axis(name, signal, self.collection, ColourEncoder())
 
     def labels(self, n: int, *, seed: int = 0) -> tuple[Label, ...]:
         rows = np.random.default_rng(seed).permutation(N)[:n]
@@ -111,7 +111,7 @@ def test_many_labels_are_split_and_the_test_side_is_never_seen(stand: Stand) -> 
     assert (axis.figures.n_train, axis.figures.n_held_out) == (216, 24)
     used = set(axis.used_U.tolist())
     rows = stand.collection.snapshot().rows(stand.ids)
-    held = np.array([n for n, row in enumerate(rows) if mark_of(row.sha256) not in used])
+    held = np.array([n for n, row in enumerate(rows) if content_key(row.sha256) not in used])
     assert len(held) == 24
     assert axis.direction_D is not None
     expected = stats.spearmanr(stand.stored_ND[held] @ axis.direction_D, stand.label_N[held])[0]
@@ -151,7 +151,7 @@ def test_groups_are_not_torn_apart(stand: Stand) -> None:
     assert axis.inputs["groups"] == 20
     assert axis.used_U is not None
     used, rows = set(axis.used_U.tolist()), stand.collection.snapshot().rows(stand.ids)
-    sides = {(label.group, mark_of(row.sha256) in used) for label, row in zip(labels, rows, strict=True)}
+    sides = {(label.group, content_key(row.sha256) in used) for label, row in zip(labels, rows, strict=True)}
     assert len(sides) == 20
 
 
@@ -161,7 +161,7 @@ def test_copies_of_a_picture_are_on_one_side_whatever_their_groups(tmp_path: Pat
     copies = [replace(new_image(n), sha256=new_image(n // 2).sha256) for n in range(120)]
     ids = collection.add(copies, vectors_ND)
     labels = tuple(Label(i, float(y), f"g{n}") for n, (i, y) in enumerate(zip(ids, label_N, strict=True)))
-    axis = teach("copied", FromLabels(labels), collection, ColourEncoder())
+    axis = fit_axis("copied", FromLabels(labels), collection, ColourEncoder())
     assert axis.figures is not None
     assert axis.used_U is not None
     assert axis.figures.n_train + axis.figures.n_held_out == 120
@@ -344,13 +344,13 @@ def test_a_head_without_activations_is_a_direction(stand: Stand) -> None:
 
 @pytest.mark.parametrize("kind", ["labels", "head", "field", "prompts"])
 def test_an_axis_travels_as_one_file(stand: Stand, kind: str) -> None:
-    lesson: dict[str, Lesson] = {
+    signal: dict[str, TrainingSignal] = {
         "labels": FromLabels(stand.labels(50)),
         "head": FromHead(random_head("gelu").to_tensors(), "gelu"),
         "field": FromField("price"),
         "prompts": FromPrompts(("red",), ("blue",)),
     }
-    axis = stand.axes.put(stand.teach(lesson[kind], "sent"))
+    axis = stand.axes.put(stand.teach(signal[kind], "sent"))
     data = export_axis(axis, stand.axes)
     back = import_axis(data, ColourEncoder())
     arrays = {"direction_D": None, "used_U": None}
@@ -407,7 +407,7 @@ def test_damaged_axis_files_are_refused(stand: Stand, change: object, message: s
 
 
 @pytest.mark.parametrize(
-    ("lesson", "error", "message"),
+    ("signal", "error", "message"),
     [
         (FromLabels((Label(1, 1.0),)), InvalidAxisError, "1 labelled pictures: an axis needs at least two"),
         (FromLabels((Label(1, 1.0), Label(2, 1.0))), InvalidAxisError, "all 2 labels are 1"),
@@ -430,17 +430,19 @@ def test_damaged_axis_files_are_refused(stand: Stand, change: object, message: s
     ],
 )
 def test_bad_lessons_are_explained(
-    stand: Stand, lesson: Lesson, error: type[KallosError], message: str
+    stand: Stand, signal: TrainingSignal, error: type[KallosError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        stand.teach(lesson)
+        stand.teach(signal)
 
 
 @pytest.mark.parametrize("name", ["", " ", "query", "Warm", "a@1", "a" * 65, "ä"])
-@pytest.mark.parametrize("lesson", [FromLabels((Label(1, 1.0), Label(2, 2.0))), FromField("price")])
-def test_names_that_cannot_stand_everywhere_are_refused(stand: Stand, lesson: Lesson, name: str) -> None:
+@pytest.mark.parametrize("signal", [FromLabels((Label(1, 1.0), Label(2, 2.0))), FromField("price")])
+def test_names_that_cannot_stand_everywhere_are_refused(
+    stand: Stand, signal: TrainingSignal, name: str
+) -> None:
     with pytest.raises(InvalidAxisError, match="name"):
-        stand.teach(lesson, name)
+        stand.teach(signal, name)
 
 
 def test_a_database_of_before_is_read(tmp_path: Path, stand: Stand) -> None:

@@ -14,7 +14,7 @@ from indexer.protocols import Snapshot
 
 SAMPLE = 16_384  # pictures; the standard error of a standard deviation is then under 0.6 %
 DRIFT = 0.05  # of the collection; statistics are taken anew when more has changed
-FLAT = 1e-6  # standard deviation below which an axis does not tell these pictures apart
+CONSTANT_STD = 1e-6  # standard deviation below which an axis does not tell these pictures apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Spread:
     std: float
 
     @property
-    def is_flat(self) -> bool:
-        return not self.std > FLAT
+    def is_constant(self) -> bool:
+        return not self.std > CONSTANT_STD
 
 
 @dataclass(frozen=True, slots=True)
