@@ -20,10 +20,10 @@ from indexer.disk.files import replace_text
 from indexer.errors import InvalidInputError
 from indexer.imaging.contact_sheet import contact_sheet
 from indexer.imaging.enlarge import enlarge, to_png
+from rerank.diversity import embedding_kernel, vendi_score
 from rerank.generate.request import GenerationRequest, Generator
 from training.bootstrap import bootstrap
 from training.policy_gradient.evaluation import Judges, Pictures, frechet, spread
-from training.vendi import vendi
 
 COMPARISON = "comparison.json"
 SHEET = "comparison.png"
@@ -73,7 +73,10 @@ def compare(
         "reward": figures["reward"],
         "held_out": figures[first],
         "also_held_out": [figures[name] for name in others],
-        "diversity": {"base": vendi(base_NF @ base_NF.T), "tuned": vendi(tuned_NF @ tuned_NF.T)},
+        "diversity": {
+            "base": vendi_score(embedding_kernel(base_NF)),
+            "tuned": vendi_score(embedding_kernel(tuned_NF)),
+        },
         "drift": frechet(tuned_NF, base_NF) / spread(base_NF),
         "prompts": len(prompts),
         "seeds": list(seeds),

@@ -141,18 +141,18 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class ActiveIndex:
     """An index in force, with its calibration. `where`: `cpu`, a device, or `cpu:` and why not a device.
 
-    It was built over `base` rows; segments that followed make it cover `built`.
+    It was built over `base_rows` rows; segments that followed make it cover `covered_rows`.
     """
 
     family: Family
     proposer: Proposer
     calibration: Calibration
-    base: int
+    base_rows: int
     where: str = "cpu"
 
     @property
-    def built(self) -> int:
+    def covered_rows(self) -> int:
         return self.proposer.built

@@ -1,38 +1,33 @@
 """SIGKILL while pictures are made: the job goes on where it was, or after three deaths is given up."""
 
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from indexer.collection.collection import DATABASE
 from indexer.collection.verify import verify
 from indexer.tables.database import Database
-from service.generation.work import MOST_ATTEMPTS
-from tests.service.test_collection_api import until
+from service.job_rules import MOST_ATTEMPTS
+from tests.support.processes import PATIENCE_S, program, until
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 
 
 @contextmanager
 def running(data_dir: Path, pause_s: float) -> Iterator[httpx.Client]:
     """A server in a process of its own, killed with SIGKILL at the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.generating_server", str(data_dir), str(pause_s)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    with process.stdout, httpx.Client(base_url=process.stdout.readline().strip(), timeout=60) as client:
-        yield client
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    with program("tests.support.generating_server", data_dir, pause_s) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        with httpx.Client(base_url=address, timeout=PATIENCE_S) as client:
+            yield client
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
 
 
 def job_of(client: httpx.Client, job_id: str) -> dict[str, Any]:
@@ -68,8 +63,18 @@ def test_a_job_that_kills_the_server_is_given_up(tmp_path: Path) -> None:
         connection.execute("UPDATE job SET attempts = ? WHERE state = 'running'", (MOST_ATTEMPTS,))
     database.close()
     with running(tmp_path, 0.0) as client:
-        job = job_of(client, job_id)
+        job = until(lambda: job_of(client, job_id), lambda it: it["finished_at"] is not None)
         assert (job["state"], job["code"]) == ("failed", "gave_up")
         client.post(f"/jobs/{job_id}/retry")  # somebody has mended what killed it
         job = until(lambda: job_of(client, job_id), lambda it: it["finished_at"] is not None)
         assert (job["state"], job["attempts"]) == ("succeeded", 1)
+
+
+def test_a_second_server_draws_nothing_of_what_the_first_one_draws(tmp_path: Path) -> None:
+    with running(tmp_path, 0.05) as first:
+        job_id = first.post("/generate", json={"prompt": "a red fox", "count": 4, "seed": 5}).json()["id"]
+        until(lambda: job_of(first, job_id), lambda job: job["state"] == "running")
+        with running(tmp_path, 0.05) as second:
+            job = until(lambda: job_of(second, job_id), lambda it: it["finished_at"] is not None)
+            assert (job["state"], job["attempts"], len(job["result"]["generations"])) == ("succeeded", 1, 4)
+            assert len(second.get("/generations").json()["generations"]) == 4

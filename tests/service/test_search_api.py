@@ -37,6 +37,7 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return body
 
 
+@pytest.mark.slow
 def test_the_answer_is_what_numpy_finds(client: httpx.Client) -> None:
     everything = post(client, "/rank?axis=aesthetics", {"limit": 100})
     encoder = BuiltinEncoder(threads=1)
@@ -84,6 +85,13 @@ def test_contributions_sum_to_the_score(client: httpx.Client) -> None:
     for hit in post(client, "/search", body)["hits"]:
         assert set(hit["contributions"]) == {"query", "aesthetics", "recency", "age"}
         assert sum(hit["contributions"].values()) == pytest.approx(hit["score"], abs=1e-4)
+
+
+def test_an_answer_says_where_a_match_becomes_unlikely(client: httpx.Client) -> None:
+    body = {"query": "a red card", "match_threshold": 0.25}
+    assert post(client, "/search", body)["match"]["threshold"] == 0.25
+    default = post(client, "/search", {"query": "a red card"})["match"]["threshold"]
+    assert default == post(client, "/rank", {"axes": {"aesthetics": 1}})["match"]["threshold"] == 0.1
 
 
 def test_pages_follow_each_other_without_gaps(client: httpx.Client) -> None:

@@ -4,19 +4,19 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import uvicorn
 from PIL import Image
 
-from indexer.sources.sources import open_source
+from indexer.sources.open import open_source
 from rerank.generate.request import Generator
 from service.app import create_app
 from service.settings import Settings
-from service.wiring import open_services
+from service.wiring import open_server
 from tests.support.files import encoded, halves, noise
+from tests.support.processes import PATIENCE_S, until
 
 # Things that the builtin encoder can tell apart, drawn by hand.
 COLOURS = {"red": (220, 30, 40), "green": (20, 160, 60), "blue": (30, 60, 200), "black": (10, 10, 10)}
@@ -47,11 +47,15 @@ def kallos_server(
         {"data_dir": root / "data", "sources": (pictures,), "threads": 2, "allow_private_urls": True}
         | options
     )
-    services = open_services(settings, create=True)
-    try:
-        replace(services.ingest()).run(open_source(pictures, limits=services.limits))
-    finally:
-        services.close()
+    with open_server(settings) as services:
+        services.intake.ingest().run(open_source(pictures, limits=services.pictures.limits))
+    with served(settings, generator=generator) as client:
+        yield client
+
+
+@contextmanager
+def served(settings: Settings, *, generator: Generator | None = None) -> Iterator[httpx.Client]:
+    """A client of a server with these settings, once it answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(
@@ -60,19 +64,18 @@ def kallos_server(
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with httpx.Client(base_url=address, timeout=60, transport=httpx.HTTPTransport(retries=10)) as client:
-            _wait(client)
-            yield client
-        server.should_exit = True
-        thread.join()
-
-
-def _wait(client: httpx.Client) -> None:
-    for _ in range(200):
+        transport = httpx.HTTPTransport(retries=10)
         try:
-            client.get("/health/ready").raise_for_status()
-        except httpx.HTTPError:
-            threading.Event().wait(0.05)
-        else:
-            return
-    raise TimeoutError("the server did not become ready")
+            with httpx.Client(base_url=address, timeout=PATIENCE_S, transport=transport) as client:
+                assert until(lambda: _is_ready(client), bool), "the server did not become ready"
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/health/ready").is_success
+    except httpx.HTTPError:
+        return False

@@ -8,7 +8,7 @@ import pytest
 from numpy import ndarray
 
 from indexer.errors import InvalidInputError
-from rerank.axes.fit import Split
+from rerank.axes.splits import Split
 from tests.support.pictures import unit_vectors
 from training.rankability.evaluate import Prompts, read_prompts
 from training.rankability.measure import (
@@ -23,6 +23,8 @@ from training.rankability.measure import (
 )
 from training.rankability.nonlinear import nonlinear_scores
 from training.rankability.table import LabelledSet, read_table, read_tables
+
+pytestmark = pytest.mark.slow
 
 N, DIM = 300, 24
 NOISE = 0.1  # of the labels, in their standard deviations

@@ -20,9 +20,9 @@ from indexer.imaging.decode import at_scale, working_copy
 from indexer.imaging.measures import MEASURED_SIDE, measure
 from indexer.protocols import Encoder
 from indexer.tables.axes import AxisStore
-from rerank.axes.moments import MomentsCache
-from rerank.axes.terms import Taste, Term
-from rerank.axes.values import value_of
+from rerank.axes.axis_values import value_of
+from rerank.axes.statistics import MomentsCache
+from rerank.axes.terms import AxisScorer, ScoreTerm
 from training.rewards.embedded import EmbeddedReward
 from training.rewards.eyes import Eyes
 from training.rewards.reward import Reward, RewardCard
@@ -34,7 +34,7 @@ MEASURED = ("measured.colourfulness", "measured.brightness", "measured.sharpness
 class MeasuredReward:
     """An axis whose field is measured of the pixels, as it is when a picture is indexed."""
 
-    term: Term
+    term: ScoreTerm
     card: RewardCard
 
     def score(
@@ -79,17 +79,17 @@ def load_axis(name: str, data_dir: Path, collection: str, encoder: Encoder, card
     return MeasuredReward(term, card)
 
 
-def standardised(term: Term, value_N: Float[ndarray, " n"]) -> Float64[ndarray, " n"]:
+def standardised(term: ScoreTerm, value_N: Float[ndarray, " n"]) -> Float64[ndarray, " n"]:
     return term.scale * (value_N.astype(np.float64) - term.offset)
 
 
-def _term(name: str, data_dir: Path, collection: str, encoder: Encoder) -> Term:
+def _term(name: str, data_dir: Path, collection: str, encoder: Encoder) -> ScoreTerm:
     if not (data_dir / DATABASE).is_file() or not (data_dir / collection).is_dir():
         raise NotFoundError(f"there is no collection {collection!r} in {data_dir}")  # opening would make one
     opened = Collection.open(data_dir, collection, model_id=encoder.model_id, dim=encoder.dim)
     try:
-        taste = Taste(AxisStore(opened.database, collection), encoder.model_id, MomentsCache())
-        (term,) = taste.terms({name: 1.0}, None, opened.view(), {})
+        scorer = AxisScorer(AxisStore(opened.database, collection), encoder.model_id, MomentsCache())
+        (term,) = scorer.terms({name: 1.0}, None, opened.snapshot(), {})
     finally:
         opened.close()
     return term

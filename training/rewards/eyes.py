@@ -4,13 +4,13 @@ Dimension key   N pictures or prompts, D embedding
 """
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
+from indexer.lru import Lru
 from indexer.protocols import Encoder
 
 MOST_TEXTS = 4096  # that are remembered: 16 MB of a model that is 1024 wide
@@ -29,7 +29,7 @@ class Eyes:
     def __init__(self, images: Images, texts: Texts) -> None:
         self._encode_images, self._encode_texts = images, texts
         self._batch: tuple[bytes, Float32[ndarray, "n d"]] | None = None
-        self._texts: OrderedDict[str, Float32[ndarray, " d"]] = OrderedDict()
+        self._texts: Lru[str, Float32[ndarray, " d"]] = Lru(MOST_TEXTS)
 
     @classmethod
     def of(cls, encoder: Encoder) -> "Eyes":
@@ -45,13 +45,7 @@ class Eyes:
         return np.stack([self._text(prompt) for prompt in prompts])
 
     def _text(self, prompt: str) -> Float32[ndarray, " d"]:
-        if prompt not in self._texts:
-            self._texts[prompt] = self._encode_texts([prompt])[0]
-        self._texts.move_to_end(prompt)
-        row_D = self._texts[prompt]
-        if len(self._texts) > MOST_TEXTS:
-            self._texts.popitem(last=False)
-        return row_D
+        return self._texts.get(prompt, lambda: self._encode_texts([prompt])[0])
 
 
 def _mark(pictures: Sequence[UInt8[ndarray, "_ _ 3"]]) -> bytes:

@@ -11,9 +11,9 @@ from indexer.encoders.registry import load_encoder
 from indexer.encoders.tensor_files import read_checkpoint, read_safetensors
 from indexer.errors import InvalidInputError, UnknownModelError
 from indexer.protocols import Encoder
+from rerank.axes.axis_values import value_of
 from rerank.axes.defaults import shipped_or_prompted
 from rerank.axes.heads import Head, activation_named
-from rerank.axes.values import value_of
 from training.rewards.axis import load_axis
 from training.rewards.cards import CARDS
 from training.rewards.checked import CheckedReward

@@ -19,12 +19,12 @@ from jaxtyping import Float64
 from numpy import ndarray
 from torch import Tensor
 
+from rerank.diversity import embedding_kernel, vendi_score
 from training.bootstrap import Mean, bootstrap
 from training.policy_gradient.evaluation import Judges
 from training.spro.ask import Told, ask
 from training.spro.guidance import Guider, Objective, Request
 from training.spro.paint import Painter
-from training.vendi import vendi
 
 PLAIN, UNTRAINED, IMAGE, MM = "plain caption", "untrained Guider", "SPRO-Image", "SPRO-MM"
 
@@ -101,7 +101,7 @@ class Exam:
             {name: mean(value_N) for name, value_N in own.held_out_N.items()},
             {name: mean(value_N - plain.held_out_N[name]) for name, value_N in own.held_out_N.items()},
             float((own.feature_F * plain.feature_F).sum(axis=1).mean()),
-            vendi(own.feature_F @ own.feature_F.T),
+            vendi_score(embedding_kernel(own.feature_F)),
             float(np.mean([len(prompt.split()) for prompt in drawn.prompts])),
             drawn.unanswered,
         )

@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from training.cli import app
+from training.cli import COMMANDS, make_app
 from training.config import read_config
 from training.policies.registry import tiny_name
 from training.policy_gradient.config import PolicyGradientConfig
 from training.policy_gradient.credit import credit_of
 from training.policy_gradient.dry_run import dry_run
 from training.policy_gradient.memory import estimate
+
+app = make_app(COMMANDS)
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 CARDS_GB = {"gpu_sd15": 24, "gpu_sd15_full": 80, "gpu_sd35m": 40, "gpu_flux": 48}

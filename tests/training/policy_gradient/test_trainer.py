@@ -16,6 +16,8 @@ from training.policies.adapters import copy_of
 from training.policy_gradient.config import SamplerConfig
 from training.policy_gradient.credit import credit_of
 
+pytestmark = pytest.mark.slow
+
 FLOWS = ["dance-grpo", "flow-grpo", "log-hinge", "pcpo", "pcpo-flow", "pcpo-ratio"]
 DIFFUSIONS = [("ddpo", DDIM), ("pcpo", DDIM), ("pcpo-lambda", DDIM)]
 
@@ -91,6 +93,25 @@ def test_pictures_of_one_prompt_may_begin_with_one_noise(tiny_generator_folder: 
     )
     assert [len(set(seeds[i : i + 6])) for i in range(0, 24, 6)] == [1] * 4
     assert len(set(seeds)) == 4
+
+
+def test_an_advantage_counts_up_to_its_bound(tiny_generator_folder: Path, tmp_path: Path) -> None:
+    """With bounds that all advantages reach, twice the bound is twice the gradient; without one it is not."""
+    norms = []
+    for bound in (1e-4, 2e-4):
+        config = toy_config(updates=1, advantage_clip=bound)
+        record = toy_run(tiny_generator_folder, tmp_path / str(bound), "dance-grpo", config).trainer.epoch(1)
+        norms.append(record.gradient_T[:3])
+    assert norms[1] == pytest.approx([2 * norm for norm in norms[0]], rel=1e-3)
+
+
+@pytest.mark.parametrize("algorithm", ["dance-grpo", "log-hinge", "pcpo", "pcpo-flow"])
+def test_a_step_without_noise_weighs_nothing(algorithm: str) -> None:
+    """It has no log-probability, so no credit; the other steps keep theirs."""
+    weight_T = credit_of(FLOW, ALGORITHMS[algorithm], "flow").weight_T
+    assert not FLOW.last_is_noisy
+    assert weight_T[-1] == 0
+    assert (weight_T[:-1] > 0).all()
 
 
 def test_a_policy_that_is_not_the_one_that_drew_ends_the_run(

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from indexer.errors import InvalidInputError
 from tests.support.toy_run import Brightness, pixels
-from training.cli import app
+from training.cli import COMMANDS, make_app
 from training.config import read_config
 from training.policies.options import PolicyOptions
 from training.policy_gradient.evaluation import Judges
@@ -20,6 +20,9 @@ from training.spro.files import read_object, round_folder
 from training.spro.image import Winners, tune
 from training.spro.rounds import Parts, Rounds
 from training.spro.wiring import captions_of, load_generator, load_guider, load_painter
+
+app = make_app(COMMANDS)
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 SMALL = """
