@@ -23,7 +23,7 @@ from indexer.imaging.enlarge import enlarge, to_png
 from rerank.diversity import embedding_kernel, vendi_score
 from rerank.generate.request import GenerationRequest, Generator
 from training.bootstrap import bootstrap
-from training.policy_gradient.evaluation import Judges, Pictures, frechet, spread
+from training.policy_gradient.evaluation import Pictures, RewardSet, frechet, spread
 
 COMPARISON = "comparison.json"
 SHEET = "comparison.png"
@@ -46,26 +46,26 @@ def compare(
     sides: Sides,
     prompts: Sequence[str],
     seeds: Sequence[int],
-    judges: Judges,
+    reward_set: RewardSet,
     on_picture: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Write comparison.json and comparison.png into the run's folder; returns what the former says.
 
     Raises InvalidInputError: no reward is held out; nothing would tell a better picture from a gamed one.
     """
-    if not judges.held_out:
+    if not reward_set.held_out:
         raise InvalidInputError(f"{folder}: its configuration has no [[held_out]] reward to judge it by")
     asked = [prompt for prompt in prompts for _ in seeds]
     before, after = (
         _draw(generator, prompts, seeds, on_picture) for generator in (sides.against, sides.tuned)
     )
-    rewards = {"reward": judges.reward, **judges.held_out}
+    rewards = {"reward": reward_set.reward, **reward_set.held_out}
     figures = {
         name: _figures(reward.card.name, reward.score(before, asked), reward.score(after, asked), len(seeds))
         for name, reward in rewards.items()
     }
-    base_NF, tuned_NF = judges.features(before), judges.features(after)
-    first, *others = judges.held_out
+    base_NF, tuned_NF = reward_set.features(before), reward_set.features(after)
+    first, *others = reward_set.held_out
     found = {
         "format": 1,
         "run": sides.run,

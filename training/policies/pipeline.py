@@ -17,7 +17,7 @@ from torch import Tensor
 
 from indexer.lru import Lru
 from training.policies.adapters import attach, trainable
-from training.policies.architecture import Architecture, Told
+from training.policies.architecture import Architecture, TextEmbedding
 from training.policies.options import Adapter, PolicyOptions
 from training.policies.policy import Conditioning, Kind
 
@@ -51,7 +51,7 @@ class PipelinePolicy:
         self._architecture = architecture
         self._options = options
         self._autocast = None if options.precision == "float32" else getattr(torch, options.precision)
-        self._told: Lru[str | None, Told] = Lru(MOST_REMEMBERED)
+        self._told: Lru[str | None, TextEmbedding] = Lru(MOST_REMEMBERED)
         self._texts = [
             part
             for name, part in pipeline.components.items()
@@ -125,7 +125,7 @@ class PipelinePolicy:
         return trainable(self.network)
 
     def _ask(
-        self, x_BKHW: Float[Tensor, "b k h w"], t_B: Float[Tensor, " b"], told: Told
+        self, x_BKHW: Float[Tensor, "b k h w"], t_B: Float[Tensor, " b"], told: TextEmbedding
     ) -> Float[Tensor, "b k h w"]:
         with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
             return self._architecture.predict(self.network, x_BKHW, t_B, told).float()
@@ -138,14 +138,14 @@ class PipelinePolicy:
         colour_HW3 = (picture_3HW.float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
         return np.rint(colour_HW3 * 255).astype(np.uint8)
 
-    def _read(self, prompt: str | None) -> Told:
+    def _read(self, prompt: str | None) -> TextEmbedding:
         if prompt is NOTHING:
-            told = self._architecture.tell_nothing(self._pipeline, self.device)
+            told = self._architecture.unconditional_embedding(self._pipeline, self.device)
         else:
-            told = self._architecture.tell(self._pipeline, prompt, self.device)
+            told = self._architecture.text_embedding(self._pipeline, prompt, self.device)
         return {name: tensor.cpu() for name, tensor in told.items()}
 
-    def _stacked(self, rows: Sequence[Told]) -> Told:
+    def _stacked(self, rows: Sequence[TextEmbedding]) -> TextEmbedding:
         return {name: torch.cat([row[name] for row in rows]).to(self.device) for name in rows[0]}
 
     @contextmanager

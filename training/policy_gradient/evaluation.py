@@ -37,7 +37,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Judges:
+class RewardSet:
     """What pictures are measured with."""
 
     reward: Reward

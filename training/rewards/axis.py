@@ -23,8 +23,8 @@ from indexer.tables.axes import AxisStore
 from rerank.axes.axis_values import value_of
 from rerank.axes.statistics import MomentsCache
 from rerank.axes.terms import AxisScorer, ScoreTerm
+from training.rewards.cached_encoder import CachedEncoder
 from training.rewards.embedded import EmbeddedReward
-from training.rewards.eyes import Eyes
 from training.rewards.reward import Reward, RewardCard
 
 MEASURED = ("measured.colourfulness", "measured.brightness", "measured.sharpness")
@@ -70,7 +70,9 @@ def load_axis(name: str, data_dir: Path, collection: str, encoder: Encoder, card
     )
     if axis.field is None:
         value = value_of(axis)
-        return EmbeddedReward(_eyes(encoder), lambda x_ND: standardised(term, value(_stored(x_ND))), card)
+        return EmbeddedReward(
+            _cached_encoder(encoder), lambda x_ND: standardised(term, value(_stored(x_ND))), card
+        )
     if axis.field not in MEASURED:
         raise InvalidInputError(
             f"axis {name!r} is the stored field {axis.field!r}, which a new picture does not have: "
@@ -100,8 +102,8 @@ def _stored(vectors_ND: Float32[ndarray, "n d"]) -> Float32[ndarray, "n d"]:
     return to_rows(vectors_ND, vectors_ND.shape[1]).astype(np.float32)
 
 
-def _eyes(encoder: Encoder) -> Eyes:
+def _cached_encoder(encoder: Encoder) -> CachedEncoder:
     """Pictures as they are indexed: reduced first where they are large."""
-    return Eyes(
+    return CachedEncoder(
         lambda pictures: encoder.encode_images([working_copy(p) for p in pictures]), encoder.encode_texts
     )

@@ -34,15 +34,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """`loss_B` is to be averaged; `flat_B` says which rows send no gradient."""
+    """`loss_B` is to be averaged; `clipped_B` says which rows send no gradient."""
 
     loss_B: Float[Tensor, " b"]
     log_ratio_B: Float[Tensor, " b"]
-    flat_B: Bool[Tensor, " b"]
+    clipped_B: Bool[Tensor, " b"]
 
 
 @dataclass(frozen=True, slots=True)
-class Credit:
+class StepWeighting:
     """A sampler and what each of its steps weighs. `weight_T` has 0 where a step has no log-probability."""
 
     steps: Steps
@@ -54,12 +54,12 @@ class Credit:
         return self.algorithm.kl > 0 or self.steps.blend_T is not None
 
     def loss(self, row: Row, adv_B: Float[Tensor, " b"], clip_eps: float) -> Loss:
-        ratio, loss, flat = _FORMS[self.algorithm.objective]
+        ratio, loss, is_clipped = _FORMS[self.algorithm.objective]
         log_ratio_B = ratio(self, row)
         loss_B = loss(log_ratio_B, adv_B, clip_eps)
         if self.algorithm.kl > 0:
             loss_B = loss_B + self.algorithm.kl * self._kl(row)
-        return Loss(loss_B, log_ratio_B.detach(), flat(log_ratio_B.detach(), adv_B, clip_eps))
+        return Loss(loss_B, log_ratio_B.detach(), is_clipped(log_ratio_B.detach(), adv_B, clip_eps))
 
     def _kl(self, row: Row) -> Float[Tensor, " b"]:
         assert row.reference_BKHW is not None, "needs_reference said so"
@@ -70,31 +70,31 @@ class Credit:
         return flow_grpo.kl_to_reference(mean, reference, sigma_B)
 
 
-def _closed_form(credit: Credit, row: Row) -> Float[Tensor, " b"]:
-    weight_B = credit.weight_T[row.step].float().expand(len(row.x_BKHW)).to(row.x_BKHW.device)
+def _closed_form(weighting: StepWeighting, row: Row) -> Float[Tensor, " b"]:
+    weight_B = weighting.weight_T[row.step].float().expand(len(row.x_BKHW)).to(row.x_BKHW.device)
     return pcpo.log_ratio(row.prediction_BKHW - row.old_BKHW, row.noise_BKHW, weight_B)
 
 
-def _of_densities(credit: Credit, row: Row) -> Float[Tensor, " b"]:
+def _of_densities(weighting: StepWeighting, row: Row) -> Float[Tensor, " b"]:
     """As DDPO computes it; with other than native weights PCPO's ratio form, ρ to the power w_PCPO / w."""
-    std = credit.steps.std(row.step, row.x_BKHW)
+    std = weighting.steps.std(row.step, row.x_BKHW)
     now_B, old_B = (
-        logp_mean_B(row.next_BKHW, credit.steps.mean(row.step, row.x_BKHW, f), std)
+        logp_mean_B(row.next_BKHW, weighting.steps.mean(row.step, row.x_BKHW, f), std)
         for f in (row.prediction_BKHW, row.old_BKHW)
     )
-    power = credit.weight_T[row.step] / credit.steps.weight_T[row.step]
+    power = weighting.weight_T[row.step] / weighting.steps.weight_T[row.step]
     return float(power) * (now_B - old_B)
 
 
-Ratio = Callable[[Credit, Row], Tensor]
+Ratio = Callable[[StepWeighting, Row], Tensor]
 Rowwise = Callable[[Tensor, Tensor, float], Tensor]
 _FORMS: dict[str, tuple[Ratio, Rowwise, Rowwise]] = {
     "ppo-clip": (_of_densities, ppo_clip.clipped_surrogate, ppo_clip.is_clipped),
-    "log-hinge": (_closed_form, pcpo.log_hinge, pcpo.is_flat),
+    "log-hinge": (_closed_form, pcpo.log_hinge, pcpo.is_clipped),
 }
 
 
-def credit_of(sampler: SamplerConfig, algorithm: AlgorithmConfig, kind: Kind) -> Credit:
+def step_weighting_of(sampler: SamplerConfig, algorithm: AlgorithmConfig, kind: Kind) -> StepWeighting:
     """Raises InvalidInputError: the sampler is not for that kind of model, or the weights for the sampler."""
     steps = _native(sampler, kind)
     if algorithm.weights == "uniform-sigma":
@@ -107,7 +107,7 @@ def credit_of(sampler: SamplerConfig, algorithm: AlgorithmConfig, kind: Kind) ->
         weight_T = _WEIGHTS[algorithm.weights](steps)
     if algorithm.weights == "uniform-lambda":
         steps = replace(steps, blend_T=pcpo.lambda_T(steps))
-    return Credit(steps, torch.where(steps.s_T > 0, weight_T, 0.0), algorithm)
+    return StepWeighting(steps, torch.where(steps.s_T > 0, weight_T, 0.0), algorithm)
 
 
 def noiseless_steps(sampler: SamplerConfig, kind: Kind) -> Steps:

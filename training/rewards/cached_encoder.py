@@ -18,7 +18,7 @@ Images = Callable[[Sequence[UInt8[ndarray, "_ _ 3"]]], Float32[ndarray, "n d"]]
 Texts = Callable[[Sequence[str]], Float32[ndarray, "n d"]]
 
 
-class Eyes:
+class CachedEncoder:
     """Unit rows of pictures and prompts. Not for several threads.
 
     The last batch of pictures is remembered as a whole: parts of a mixture and held-out rewards score the
@@ -32,7 +32,7 @@ class Eyes:
         self._texts: Lru[str, Float32[ndarray, " d"]] = Lru(MOST_TEXTS)
 
     @classmethod
-    def of(cls, encoder: Encoder) -> "Eyes":
+    def of(cls, encoder: Encoder) -> "CachedEncoder":
         return cls(encoder.encode_images, encoder.encode_texts)
 
     def images(self, pictures: Sequence[UInt8[ndarray, "_ _ 3"]]) -> Float32[ndarray, "n d"]:

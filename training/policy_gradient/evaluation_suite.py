@@ -1,4 +1,4 @@
-"""The exam that every few epochs is the same: held-out prompts, fixed noise, no noise in the steps.
+"""The suite that every few epochs is the same: held-out prompts, fixed noise, no noise in the steps.
 
 Dimension key   N pictures, F features
 """
@@ -17,7 +17,7 @@ from indexer.imaging.enlarge import enlarge, to_png
 from training.diffusion.steps import Steps
 from training.policies.adapters import holding
 from training.policies.policy import Policy
-from training.policy_gradient.evaluation import Evaluation, Judges, Pictures
+from training.policy_gradient.evaluation import Evaluation, Pictures, RewardSet
 from training.rollout import draw, noise_of
 
 SHOWN = 16  # pictures of a contact sheet
@@ -26,14 +26,14 @@ FIRST_SEED = 1_000_000  # of the noise that the pictures begin with
 
 
 @dataclass(frozen=True)
-class Exam:
+class EvaluationSuite:
     """`base` are the weights that training started from, `steps` a sampler without noise.
 
     `prompts` has one entry a picture.
     """
 
     policy: Policy
-    judges: Judges
+    reward_set: RewardSet
     prompts: Sequence[str]
     steps: Steps
     base: Mapping[str, Tensor]
@@ -42,7 +42,7 @@ class Exam:
     def take(self, weights: Mapping[str, Tensor]) -> tuple[Evaluation, Pictures]:
         """What these weights draw, and what it is worth."""
         pictures = self._draw(weights)
-        return self.judges.evaluate(pictures, self.prompts, self._of_base[1]), pictures
+        return self.reward_set.evaluate(pictures, self.prompts, self._of_base[1]), pictures
 
     @property
     def of_base(self) -> Evaluation:
@@ -51,7 +51,7 @@ class Exam:
     @cached_property
     def _of_base(self) -> tuple[Evaluation, Float32[ndarray, "n f"]]:
         pictures = self._draw(self.base)
-        return self.judges.evaluate(pictures, self.prompts, None), self.judges.features(pictures)
+        return self.reward_set.evaluate(pictures, self.prompts, None), self.reward_set.features(pictures)
 
     def _draw(self, weights: Mapping[str, Tensor]) -> Pictures:
         seeds = [FIRST_SEED + number for number in range(len(self.prompts))]
