@@ -129,6 +129,8 @@ def compact(
         file_set = collection.state().file_set
         with collection.writer.held():
             collection.index_store.sweep(file_set)
+            with collection.database.write() as connection:
+                collection.catalog.drop_past(connection, time.time() - PAST_S)
         _remove_old_file_sets(collection.folder, file_set)
         while not watch.should_stop() and collection.extend_index():  # a turn each: others write in between
             watch.tell("rows", collection.snapshot().covered_rows, collection.state().rows)
@@ -232,7 +234,6 @@ def _reclaim(
         reached("file-set-caught-up")
         with collection.database.write() as connection:
             collection.catalog.forget_tombstones(connection, dead_N.tolist())
-            collection.catalog.forget_past(connection, time.time() - PAST_S)
             states.begin_file_set(
                 connection,
                 collection.name,

@@ -243,8 +243,8 @@ class Catalog:
             (self._collection, json.dumps([int(slot) for slot in slots])),
         )
 
-    def forget_past(self, connection: Connection, before: float) -> None:
-        """Forget versions that were replaced or deleted before a time, in seconds since 1970."""
+    def drop_past(self, connection: Connection, before: float) -> None:
+        """Delete versions that were replaced or deleted before a time, in seconds since 1970."""
         connection.execute(
             "DELETE FROM past_image WHERE collection = ? AND died_at < ?", (self._collection, before)
         )

@@ -1,6 +1,7 @@
 """Index builds that can be stopped, space that is given back, and readers who notice neither."""
 
 import os
+import sqlite3
 from math import ceil
 from pathlib import Path
 
@@ -311,3 +312,31 @@ def test_few_matches_are_scanned_and_a_whole_collection_is_searched_through_its_
     assert collection.snapshot().nearest(query_D, 10, odd).mode == "exact"
     collection.delete(ids[300:])
     assert collection.snapshot().nearest(query_D, 10).mode == "exact"
+
+
+def test_of_what_was_deleted_an_hour_ago_a_compaction_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = open_collection(tmp_path)
+    ids = collection.add([new_image("secret"), new_image("other")], unit_vectors(2, DIM))
+    collection.patch(ids[1], {"caption": "later"})
+    collection.delete(ids[:1])
+
+    def versions() -> int:
+        with collection.database.read() as connection:
+            return int(connection.execute("SELECT count(*) FROM past_image").fetchone()[0])
+
+    rebuild(collection, None, reclaim=True)
+    assert versions() == 2  # a list may be being read
+    monkeypatch.setattr("indexer.collection.compaction.PAST_S", 0.0)
+    rebuild(collection, None, reclaim=True)  # there is nothing to reclaim any more
+    assert versions() == 0
+    collection.close()
+    database = sqlite3.connect(tmp_path / "kallos.sqlite")
+    assert "secret" not in str([*database.iterdump()])
+    database.close()
+    assert collection_bytes(tmp_path) == 1 * DIM * 2
+
+
+def collection_bytes(data_dir: Path) -> int:
+    return sum(path.stat().st_size for path in (data_dir / "default").glob("vectors*"))
