@@ -18,7 +18,7 @@ KEY = "measured"  # under which all of it stands in the metadata
 
 
 class Scorer(Protocol):
-    """A user-supplied model that looks at the pixels, such as an aesthetic predictor, and gives pictures numbers once.
+    """A user-supplied model that looks at the pixels, such as an aesthetic predictor, and gives numbers once.
 
     `score` may be called from several threads. A picture for which it raises goes without.
     """

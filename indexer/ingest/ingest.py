@@ -155,7 +155,7 @@ class _Run:
             batch: list[_Decoded] = []
             for outcome in self._decoded():
                 if isinstance(outcome, ItemReport):
-                    self._settle(outcome)
+                    self._record(outcome)
                 else:
                     batch.append(outcome)
                 if len(batch) == BATCH:
@@ -181,7 +181,7 @@ class _Run:
                 break
             self._seen.add(item.uri)
             if isinstance(item, SourceFailure):
-                yield ItemReport(_shown(item.uri), "failed", None, item.reason, item.message)
+                yield ItemReport(_printable(item.uri), "failed", None, item.reason, item.message)
             elif self._is_unchanged(item):
                 yield ItemReport(item.uri, "unchanged", self._known[item.uri].id)
             else:
@@ -205,7 +205,7 @@ class _Run:
             item.uri.encode()
         except UnicodeEncodeError:
             message = "its name is not UTF-8: rename it"
-            return ItemReport(_shown(item.uri), "failed", None, "unreadable", message)
+            return ItemReport(_printable(item.uri), "failed", None, "unreadable", message)
         try:
             return self._decode(item)
         except UnreadableImageError as error:
@@ -313,10 +313,10 @@ class _Run:
         for image, image_id in zip(self._writing_images, ids, strict=True):
             if self._stored is not None:
                 self._stored.add(image.sha256)
-            self._settle(ItemReport(image.uri, "indexed", image_id))
+            self._record(ItemReport(image.uri, "indexed", image_id))
         self._writing = None
 
-    def _settle(self, item: ItemReport) -> None:
+    def _record(self, item: ItemReport) -> None:
         report = self._report
         if item.status == "indexed":
             report.indexed += 1
@@ -351,7 +351,7 @@ def _is_there(uri: str) -> bool:
     return True
 
 
-def _shown(uri: str) -> str:
+def _printable(uri: str) -> str:
     """As a report can hold it: bytes of a name that are not UTF-8 are escaped."""
     return uri.encode("utf-8", "backslashreplace").decode()
 

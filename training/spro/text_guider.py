@@ -21,7 +21,7 @@ from training.spro.language import GumbelNoise, Scored, attach, in_batches, samp
 
 
 class TextGuider:
-    """The law is `training.spro.preference.TrainableGuider`."""
+    """Implements `training.spro.preference.TrainableGuider`."""
 
     sees_pictures = False
 
