@@ -1,7 +1,7 @@
 """Make a virtual environment on a machine that may have nothing but Python.
 
 Debian and Ubuntu ship Python without `ensurepip`. The wheel of pip then comes from their package
-`python3-pip-whl`, which is unpacked and not installed, so nobody has to be root.
+`python3-pip-whl`, which is unpacked and not installed, so it needs no root.
 """
 
 from __future__ import annotations  # an older Python must get as far as its message

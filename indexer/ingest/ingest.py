@@ -102,7 +102,7 @@ _Outcome = _Decoded | ItemReport
 class Ingest:
     """One run over one source.
 
-    `sync` also forgets pictures of this source that are gone, and follows those that were moved.
+    `sync` also deletes pictures of this source that are gone, and follows those that were moved.
     `on_progress` is called from the calling thread after every picture; `on_item` with every final status.
     `should_stop` is asked as often: on True what was decoded is written, and the report says `stopped`.
     """
@@ -167,7 +167,7 @@ class _Run:
             self._write_out()
             self._finish_write()
         if job.sync and not self._report.stopped:
-            self._forget_missing()
+            self._delete_missing()
         self._report.seconds = time.monotonic() - self._started
         return self._report
 
@@ -331,7 +331,7 @@ class _Run:
             counts = (report.indexed, report.unchanged, len(report.failed))
             self._job.on_progress(Progress(report.done, self._total, *counts, seconds))
 
-    def _forget_missing(self) -> None:
+    def _delete_missing(self) -> None:
         gone = [
             known.id
             for uri, known in self._known.items()

@@ -15,7 +15,7 @@ from tests.support.tiny_llm import write_tiny_llm
 
 PROMPT = prompt_for("detail", "red card")
 PATIENCE_S = 100.0
-BIRDS = ['"', "b", "i", "r", "d", "s", '"}', '"']  # after the brace it would begin anew
+BIRDS = ['"', "b", "i", "r", "d", "s", '"}', '"']  # after the brace it would start again
 ENDLESS = ['"', "a", "b", "a"]
 
 
