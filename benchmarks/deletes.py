@@ -1,4 +1,4 @@
-"""Recall and speed when half of all pictures are deleted: before, after, and with their space given back."""
+"""Recall and speed when half of all pictures are deleted: before, after, and with their space reclaimed."""
 
 import time
 from dataclasses import dataclass

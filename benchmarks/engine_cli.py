@@ -235,7 +235,7 @@ def deletes(
     out: Out = RESULTS,
     as_json: Json = False,
 ) -> None:
-    """Recall@10 before and after half of all pictures are deleted, and when their space was given back."""
+    """Recall@10 before and after half of all pictures are deleted, and when their space was reclaimed."""
     with _built(_filled(work, count, DIM)) as folder, _copy(folder) as copy:
         rows = measure_deletes(copy, DIM, queries, recall)
     document = circumstances(data=f"generated, {count} x {DIM}", queries=queries, recall=recall)

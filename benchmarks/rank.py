@@ -25,7 +25,7 @@ from rerank.types import RankQuery
 
 TOP = 100
 ASKED = 200  # times, of a warm axis
-FRESH = 5  # axes nobody has asked for
+FRESH = 5  # axes that were not asked for before
 BLOCK = 16_384
 TENTH = parse_filter({"range": {"uniform": {"lt": 0.1}}})
 
@@ -50,7 +50,7 @@ class RankResult:
 def measure_rank(collection: Collection) -> RankResult:
     """Over a collection of `benchmarks.generated.fill`. The answer is compared with NumPy's first."""
     store = AxisStore(collection.database, collection.name)
-    queries = QueryEncoder(BuiltinEncoder(threads=1), Limits.from_memory())  # nobody asks it for words here
+    queries = QueryEncoder(BuiltinEncoder(threads=1), Limits.from_memory())  # it is not asked for words here
     ranker = Ranker(queries, AxisScorer(store, collection.model_id, MomentsCache()))
     rng = np.random.default_rng(11)
     axes = [_new_axis(store, collection, f"bench-{number}", rng) for number in range(2 * FRESH + 1)]

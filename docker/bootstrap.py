@@ -1,7 +1,7 @@
 """Make a virtual environment on a machine that may have nothing but Python.
 
 Debian and Ubuntu ship Python without `ensurepip`. The wheel of pip then comes from their package
-`python3-pip-whl`, which is unpacked and not installed, so nobody has to be root. A fresh machine has no
+`python3-pip-whl`, which is unpacked and not installed, so it needs no root. A fresh machine has no
 package lists either: they are fetched into a temporary folder.
 """
 

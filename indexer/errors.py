@@ -40,13 +40,13 @@ class InvalidCursorError(InvalidInputError):
 
 
 class PromptRefusedError(InvalidInputError):
-    """Words that whoever runs this server does not want pictures of."""
+    """Words that the operator of this server does not want pictures of."""
 
     code = "prompt_refused"
 
 
 class PictureRefusedError(InvalidInputError):
-    """What was made is not shown: the classifier of whoever runs this server says no."""
+    """What was made is not shown: the operator's classifier refuses it."""
 
     code = "picture_refused"
 

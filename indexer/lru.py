@@ -48,9 +48,9 @@ class Lru(Generic[K, V]):
                 self._weight -= gone
 
     def get(self, key: K, make: Callable[[], V]) -> V:
-        """What is kept, or what `make` returns: called once, while others who ask for the same key wait.
+        """What is kept, or what `make` returns: called once, while other callers with the same key wait.
 
-        They do not wait for other keys. When it raises, who waits makes it anew.
+        They do not wait for other keys. When it raises, a waiting caller makes it.
         """
         value = self.find(key)
         if value is not None:

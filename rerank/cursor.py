@@ -1,4 +1,4 @@
-"""Opaque marks of a page that stay true while others write.
+"""Opaque cursors of a page that stay true while others write.
 
 A cursor names the version of the collection that the first page saw, and the following pages are answered
 from it: pictures added later stay out, one that is edited stays where it was, and axis weights keep their

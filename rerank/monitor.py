@@ -1,4 +1,4 @@
-"""The index measures itself: a share of live searches is answered again, exactly, when nobody is waiting.
+"""The index measures itself: a share of live searches is answered again, exactly, when no search is waiting.
 
 Dimension key   D embedding, K results
 """

@@ -146,7 +146,7 @@ class Searcher:
         return fingerprint("search", asked.direction_D.tobytes(), axes, *values, *also)
 
     def _rephrased(self, query: SearchQuery) -> Rewrite | None:
-        """What became of the query on its first page; None where nobody wished for it."""
+        """What became of the query on its first page; None where it was not asked for."""
         if query.rephrase is None or query.cursor is not None:
             return None
         text = rephrasable(query.parts)
@@ -156,7 +156,7 @@ class Searcher:
         return self._rephraser.rephrase(text.text, query.rephrase)
 
     def _judged(self, query: SearchQuery, asked: Question, plan: Plan) -> Match | str:
-        """How probable it is that something fits the words, whatever the axes; or why nobody knows."""
+        """How probable it is that something fits the words, whatever the axes; or why that is not known."""
         if query.cursor is not None:
             return "the first page says it"
         if not query.parts or not all(isinstance(part, TextPart) and part.weight > 0 for part in query.parts):
@@ -173,7 +173,7 @@ class Searcher:
     def _credited(
         self, query: SearchQuery, plan: Plan, asked: Question, rewrite: str, hits: list[Hit]
     ) -> list[Hit]:
-        """Hits with the names of the searches that show them without the others' help."""
+        """`hits`, each with the names of those of the two queries that would show it on their own."""
         alone = self._queries.ask(rephrased(query.parts, rewrite), plan.snapshot)
         shown = {
             name: set(plan.top(question, query.limit).ids_K.tolist())

@@ -1,6 +1,6 @@
 """The second stage: the best hits of a search, as a whole, in another order or with fewer of the same thing.
 
-It sees the first `pool` hits and no others, and the answer says so. In this order: sorted anew by an axis,
+It sees the first `pool` hits and no others, and the answer says so. In this order: sorted again by an axis,
 near-duplicates left out, the rest made diverse.
 
 Dimension key   N hits of the pool in order, K hits that stay, D embedding
@@ -87,7 +87,7 @@ def _diverse_order(
 
 
 def _hash(row: ImageRow) -> str | None:
-    """The perceptual hash, where there is one and nobody has put something else in its place."""
+    """The perceptual hash, where there is one that metadata has not replaced."""
     found = _value(row, "measured.dhash")
     is_hash = isinstance(found, str) and len(found) == HASH_CHARS and set(found) <= set("0123456789abcdef")
     return found if is_hash and isinstance(found, str) else None

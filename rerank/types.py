@@ -38,7 +38,7 @@ class ImagePart:
 
 @dataclass(frozen=True, slots=True)
 class IdPart:
-    """A stored picture. It is left out of the hits: who asks for more like it has it already."""
+    """A stored picture. It is left out of the hits: a client that asks for more like it has it already."""
 
     id: ImageId
     weight: float = 1.0
@@ -187,6 +187,6 @@ class Answer:
     facets: Mapping[str, list[Count]] = field(default_factory=dict)
     rewritten: bool = False  # the order rests on a rewrite too; on every page of the answer
     rewrite: Rewrite | None = None  # what became of the wish to rephrase; on the first page
-    match: Match | str = "it was not asked"  # whether anything fits the words; or why nobody knows
+    match: Match | str = "it was not asked"  # whether anything fits the words; or why that is not known
     vendi: float | None = None  # of the hits on this page, where they were made diverse or deduplicated
     warnings: tuple[str, ...] = ()

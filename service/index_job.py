@@ -15,7 +15,7 @@ FAILURES_SHOWN = 1000  # in a job's result; `failed_total` counts all
 
 
 def check_sources(sources: Sequence[str], allowed: Sequence[Path]) -> list[str]:
-    """Absolute paths, each inside a folder that whoever runs the server has opened for this.
+    """Absolute paths, each inside a folder that the operator has opened for this.
 
     Raises:
         InvalidInputError: A source is outside every folder of KALLOS_SOURCES, or does not exist.

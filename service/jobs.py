@@ -30,7 +30,7 @@ HIDDEN = ("client", "cost", "queued_at")  # from clients
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """Who asks for a job ("": nobody whose share is counted), what it costs, and what it is about.
+    """The client that asks for a job ("": none whose share is counted), what it costs, and what it is about.
 
     `subject` finds the job again (`JobRunner.about`); `key` makes repeating a request harmless.
     """

@@ -97,7 +97,7 @@ def _gauges(stats: Stats) -> dict[str, tuple[str, float]]:
         "gpu_failures": ("Searches that the GPU could not do and the CPU did", stats.gpu_failures),
         "indexed_rows": ("Rows that the index covers", stats.indexed_rows),
         "unindexed_rows": ("Rows behind the index, scanned exactly", stats.unindexed_rows),
-        "deleted_rows": ("Rows of deleted pictures, not yet given back", stats.deleted_rows),
+        "deleted_rows": ("Rows of deleted pictures, not yet reclaimed", stats.deleted_rows),
         "disk_bytes": ("Bytes of the collection's folder", stats.disk_bytes),
         "recall_alert_threshold": ("Recall below which `kallos_recall_alert` is 1", stats.recall_alert),
         "recall_alert": ("1 when measured recall is surely below the threshold", stats.alert),

@@ -1,4 +1,4 @@
-"""Where the bytes of pictures are, whoever asks for them."""
+"""Where the bytes of pictures are, for every route."""
 
 from dataclasses import dataclass
 

@@ -22,7 +22,7 @@ CHECK_S = 10.0
 
 
 class CompactWork:
-    """Callable for `JobRunner`. Building takes half of the cores, and those only when nobody searches."""
+    """Callable for `JobRunner`. Building takes half of the cores, and those only while no search runs."""
 
     def __init__(self, collection: Collection, aims: Callable[[], Aims]) -> None:
         self._collection = collection

@@ -62,7 +62,7 @@ def add_uploads(intake: Intake, uploads: Sequence[Upload]) -> list[ItemReport]:
     ingest.run(UploadSource(list(items.values())))
     for uri, item in items.items():
         if isinstance(item, SourceItem) and uri.startswith(UPLOAD) and reports[uri].id is not None:
-            # Whoever deleted an equal picture meanwhile took the file along; from now on it is referred to.
+            # Deleting an equal picture meanwhile has removed the file; from now on it is referred to.
             pictures.originals.put(uri.removeprefix(UPLOAD), item.read())
     return [reports[uri] for uri in uris]
 
@@ -95,7 +95,7 @@ def _url_item(pictures: PictureFiles, upload: Upload) -> SourceItem:
     )
 
 
-def forget(
+def delete_pictures(
     collection: Collection,
     thumbnails: ThumbnailStore,
     image_service: ImageGenerationService,

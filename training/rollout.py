@@ -23,7 +23,7 @@ class Trajectories:
     """x_{t}, the noise z that was drawn, and what the network predicted (guidance applied), at every step.
 
     `x_T1BKHW` has one entry more than steps: the last are the clean latents. `reference_TBKHW` is what the
-    base model predicts at the same x, where somebody asked for it.
+    base model predicts at the same x, where it is asked for.
     """
 
     steps: Steps

@@ -2,7 +2,7 @@
 
     sample ──► centroids (k-means, one iteration a step) ──► lists of rows (a chunk a step) ──► codes
 
-Centroids and the list of every row are kept in a work folder: whoever stops a build loses one step.
+Centroids and the list of every row are kept in a work folder: a stopped build loses one step.
 Everything is deterministic: the same rows give the same index, also after a stop.
 
 Dimension key   N rows, D embedding, L lists
@@ -41,13 +41,13 @@ Tell = Callable[[str, int, int], None]
 """(stage, done, of): "centroids", "rows" or "calibration"."""
 
 
-class BuildStopped(Exception):  # noqa: N818 - not an error: somebody asked for it
+class BuildStopped(Exception):  # noqa: N818 - not an error: it was asked for
     """What was finished is kept, and the next build goes on from there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Whoever waits for a build. Both are called after every step, from the building thread."""
+    """Watches a build. Both are called after every step, from the building thread."""
 
     tell: Tell = lambda _stage, _done, _of: None
     should_stop: Callable[[], bool] = lambda: False
@@ -135,7 +135,7 @@ def _load_centroids(kept: Path, lists: int, dim: int) -> "tuple[int, Float32[nda
             if centroids_LD.shape == (lists, dim) and np.isfinite(centroids_LD).all():
                 return int(stored["done"]), centroids_LD
     except (OSError, ValueError, KeyError, EOFError):
-        pass  # nothing kept, or a leftover that cannot be read: begin anew
+        pass  # nothing kept, or a leftover that cannot be read: start again
     return 0, None
 
 
@@ -167,7 +167,7 @@ def _assignments(rows: Rows, quantizer: Any, kept: Path) -> "Iterator[tuple[int,
 
 
 def _hnsw(rows: Rows, watch: Watch) -> Hnsw:
-    """One step a chunk; a stopped build begins anew, as FAISS cannot take up half a graph."""
+    """One step a chunk; a stopped build starts again, as FAISS cannot take up half a graph."""
     index = faiss.IndexHNSWSQ(rows.dim, faiss.ScalarQuantizer.QT_fp16, LINKS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = BUILD_QUEUE
     index.train(rows.take(np.arange(min(256, len(rows)))))
@@ -179,7 +179,7 @@ def _hnsw(rows: Rows, watch: Watch) -> Hnsw:
 
 @contextmanager
 def in_background(threads: int) -> Iterator[None]:
-    """The calling thread, and the FAISS threads it starts, give way to whoever answers a person."""
+    """The calling thread, and the FAISS threads it starts, give way to searches."""
     before = faiss.omp_get_max_threads()
     me = threading.get_native_id()
     niceness = os.getpriority(os.PRIO_PROCESS, me)

@@ -21,7 +21,7 @@ from numpy import ndarray
 
 from indexer.ann import faiss_interface as faiss
 from indexer.ann.bitmap import Bitmap
-from indexer.ann.rows import Rows, no_team
+from indexer.ann.rows import Rows, single_threaded
 from indexer.ann.segment import Estimated, Segment
 
 FEW_LISTS = 256
@@ -126,7 +126,7 @@ class Ivf:
         self, query_D: Float32[ndarray, " d"], count: int
     ) -> "tuple[Int64[ndarray, ' l'], Float32[ndarray, ' l']]":
         """The nearest lists, and how near."""
-        with no_team():
+        with single_threaded():
             found = self._index.quantizer.search(query_D[None, :], min(count, self._index.nlist))
         return found[1][0], found[0][0]
 

@@ -111,7 +111,7 @@ class Rows:
             # A run of neighbours is read in place: gathering them costs as much as the arithmetic.
             is_run = last - first == len(block) and bool((block[1:] > block[:-1]).all())
             part_ND = self.rows_ND[first:last] if is_run else self.rows_ND[block]
-            with no_team():
+            with single_threaded():
                 for at in range(0, len(part_ND), PROJECT_BLOCK):
                     scanner = _scanner(part_ND[at : at + PROJECT_BLOCK])
                     found_1K, place_1K = scanner.search(direction_D[None, :], scanner.ntotal)
@@ -152,7 +152,7 @@ def _selector(allow: Bitmap | None, first: int) -> "faiss.IDSelector | None":
 
 
 @contextmanager
-def no_team() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """FAISS starts a team of threads even for one query. On busy cores they wait for each other, spinning,
     and that takes five times the search. The setting is the calling thread's own.
     """
@@ -175,7 +175,7 @@ def _search(
     if k <= 0 or wanted == 0:
         return Scored(np.empty(0, np.float32), np.empty(0, np.int64))
     parameters = None if selector is None else faiss.SearchParameters(sel=selector)
-    with no_team():
+    with single_threaded():
         scores_1K, found_1K = index.search(query_D[None, :], wanted, params=parameters)
     real_K = found_1K[0] >= 0  # FAISS fills what it lacks with -1
     scores_K, rows_K = scores_1K[0][real_K], found_1K[0][real_K]

@@ -17,7 +17,7 @@ from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 
 from indexer.ann import faiss_interface as faiss
-from indexer.ann.rows import Rows, no_team
+from indexer.ann.rows import Rows, single_threaded
 from indexer.errors import CorruptStoreError
 
 CODES = {"ivf_rabitq": "RaBitQ", "ivf_sq8": "SQ8"}
@@ -61,7 +61,7 @@ class Segment:
         It is made in the calling thread alone, which is one that writes while others search.
         """
         index = _empty(base)
-        with no_team():
+        with single_threaded():
             for old in merged:
                 whole = (faiss.InvertedLists.SUBSET_TYPE_ID_RANGE, old.first, old.end)
                 index.ntotal += old.index.invlists.copy_subset_to(index.invlists, *whole)

@@ -94,7 +94,7 @@ class OriginalStore:
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
-    """One content of one file: a shard that is written anew is another."""
+    """One content of one file: a shard that is written again is another."""
 
     device: int
     inode: int

@@ -208,7 +208,7 @@ class _Copier:
                 self.file(folder / name, target / name)
 
     def index(self, folder: Path, target: Path, file_set: int) -> Manifest | None:
-        """Copy the files of the index in force: as many of its segments as nobody replaces meanwhile."""
+        """Copy the files of the index in force: as many of its segments as no writer replaces meanwhile."""
         try:
             manifest = IndexStore(folder).manifest(file_set)
         except (FileNotFoundError, CorruptStoreError):  # nothing there, or nothing that anybody could use
@@ -285,7 +285,7 @@ def _publish(beside: Path, path: Path) -> None:
 
 
 def _publish_index(folder: Path, file_set: int, manifest: Manifest | None) -> None:
-    """Which index is in force; those that are not are forgotten."""
+    """Which index is in force; the others are deleted."""
     index_store = IndexStore(folder)
     if manifest is None:
         index_store.drop(file_set)

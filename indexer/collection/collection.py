@@ -214,7 +214,7 @@ class Collection:
         return len(changed)
 
     def delete(self, ids: Sequence[ImageId]) -> list[ImageId]:
-        """Forget pictures; the ids that existed, rising. Their slots are never searched again."""
+        """Delete pictures; the ids that existed, rising. Their slots are never searched again."""
         if not ids:
             return []
         with self.writer.held(), self.database.write() as connection:
@@ -234,7 +234,7 @@ class Collection:
     def extend_index(self) -> bool:
         """Put pictures that came behind the index into its lists when they are many; whether it did.
 
-        Whoever writes does it, since who searches would have to wait for it. It has no part in what was
+        Writers do it, since a search would have to wait for it. It has no part in what was
         acknowledged: when it fails, they are scanned.
         """
         with self.writer.held():

@@ -1,4 +1,4 @@
-"""Keeping a collection fast and small: build its index anew, and give back the space of deleted pictures.
+"""Keeping a collection fast and small: rebuild its index, and reclaim the space of deleted pictures.
 
 Reading and writing go on meanwhile. A new index lies beside the old one until it is whole. Space is reclaimed
 by writing the rows that are still needed into a new file set (see `indexer.disk.slots`), with its own index:
@@ -55,7 +55,7 @@ class Aims:
 
 @dataclass(frozen=True, slots=True)
 class CompactReport:
-    """`family` None means that this collection is scanned exactly. `freed_bytes` were given back."""
+    """`family` None means that this collection is scanned exactly. `freed_bytes` were reclaimed."""
 
     family: Family | None
     built: int
@@ -98,7 +98,7 @@ def compact(
     reclaim: bool | None = None,
     watch: Watch | None = None,
 ) -> CompactReport:
-    """Build the index, and give back space when enough of it is dead, or `reclaim` says so.
+    """Build the index, and reclaim space when enough of it is dead, or `reclaim` says so.
 
     Args:
         collection: Stays readable and writable.
@@ -233,7 +233,7 @@ def _reclaim(
         _copy_new(collection, snapshot, file)
         reached("file-set-caught-up")
         with collection.database.write() as connection:
-            collection.catalog.forget_tombstones(connection, dead_N.tolist())
+            collection.catalog.drop_tombstones(connection, dead_N.tolist())
             states.begin_file_set(
                 connection,
                 collection.name,

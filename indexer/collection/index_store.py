@@ -4,7 +4,7 @@ An index is never trusted and never the truth: when anything about it is wrong i
 is scanned exactly, and the next build replaces it. Each file set (see `indexer.disk.slots`) has its own
 manifest, so that the index changes in the same moment as the rows.
 
-Rows that come after a build are put into the lists of an inverted file by whoever writes them, a segment at
+Rows that come after a build are put into the lists of an inverted file by their writer, a segment at
 a time. Neighbours of equal size become one, so there are few: a segment of 2^i pieces for each bit of their
 number.
 """
@@ -42,7 +42,7 @@ LOG = logging.getLogger("kallos.index")
 
 # Rows: scanned within 0.3 ms (512 numbers), and worth the writing of a file and a manifest.
 SEGMENT_ROWS = 4096
-MOST_AT_ONCE = 8  # times as many are put into lists in one turn, in which nobody else writes
+MOST_AT_ONCE = 8  # times as many are put into lists in one turn, in which there is no other writer
 RETRY_S = 60.0  # until files that could not be read are tried again: too many were open, perhaps
 MAX_CATCH_UP_ROUNDS = 4  # looks of a build at what was added meanwhile
 
@@ -84,7 +84,9 @@ class IndexStore:
         self._folder = folder
         self.gpu = gpu
         self._segment_rows = segment_rows
-        self._loading = Lock()  # held by who reads files, which may take seconds: a search never waits for it
+        self._loading = (
+            Lock()
+        )  # held while files are read, which may take seconds: a search never waits for it
         self._is_first = True
         # Replaced as a whole, so that it is read without a lock.
         self._in_force: tuple[FileId, Loaded] | None = None
@@ -154,7 +156,7 @@ class IndexStore:
             generation: Of the collection.
             model_id: Of the collection.
             watch: Hears of every step.
-            turn: The writer's: nobody else changes the manifest meanwhile.
+            turn: The writer's: no other thread or process changes the manifest meanwhile.
             newest: `rows`, and those that were added behind them since.
             suffix: Tells these rows from as many others of the file set.
             asked_QD: Queries as people ask them, for the calibration.

@@ -178,7 +178,7 @@ def _generators(data_dir: Path, full: bool, checked: dict[str, int]) -> Iterator
 
 
 def _index(database: Database, folder: Path, name: str) -> Iterator[Problem]:
-    """A problem is one when it is there twice: who writes may replace an index between two looks."""
+    """A problem is one when it is there twice: a writer may replace an index between two looks."""
     before, problem = None, _index_problem(database, folder, name)
     while problem is not None and problem != before:
         before, problem = problem, _index_problem(database, folder, name)
@@ -193,7 +193,7 @@ def _index_problem(database: Database, folder: Path, name: str) -> Problem | Non
     except FileNotFoundError:
         return None
     except CorruptStoreError as error:
-        return Problem("index_damaged", str(folder), f"{error}; `kallos compact` builds it anew")
+        return Problem("index_damaged", str(folder), f"{error}; `kallos compact` rebuilds it")
     state = _state(database, name)  # read last: what an index covers was published before it
     if (manifest.model_id, manifest.dim) != (state.model_id, state.dim) or manifest.covered > state.rows:
         return Problem("index_foreign", str(folder), "the index was built for other vectors")

@@ -81,7 +81,7 @@ def replace_text(path: Path, text: str, *, before: Callable[[], None] = lambda: 
 
 
 def remove(path: Path) -> None:
-    """A file or a folder, as far as it goes: this is for what nobody will miss."""
+    """A file or a folder, as far as it goes: for files that are not needed."""
     if path.is_dir():
         remove_tree(path)
     else:

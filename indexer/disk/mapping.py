@@ -1,7 +1,7 @@
 """A file that grows, mapped once.
 
 Python's own mapping ends where the file does, so that each addition would need a new one: and then every
-search finds all the pages that it touches mapped anew, which takes as long as the search.
+search finds all the pages that it touches mapped again, which takes as long as the search.
 
 Dimension key   B bytes
 """

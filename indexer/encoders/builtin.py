@@ -103,7 +103,7 @@ class Head:
 
 
 class BuiltinEncoder:
-    """The law is `indexer.protocols.Encoder`. Weights are read at the first use, not before."""
+    """Implements `indexer.protocols.Encoder`. Weights are read at the first use, not before."""
 
     def __init__(self, *, threads: int | None = None, folder: Path = FOLDER) -> None:
         self._backbone = Backbone(folder, threads)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from indexer.errors import CorruptStoreError
 
-# What people search for is nobody's business: its import alone makes a device id and would tell Microsoft.
+# What people search for is private: its import alone makes a device id and would tell Microsoft.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 

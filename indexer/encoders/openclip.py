@@ -89,11 +89,11 @@ def published(model: str, tag: str) -> "Published":
 
 
 class OpenClipEncoder:
-    """An open_clip model; the law is `indexer.protocols.Encoder`.
+    """An open_clip model; implements `indexer.protocols.Encoder`.
 
     `model_id` of published weights is their name; of your own, the architecture and a hash of the file, so
     that a moved checkpoint keeps its collections and a retrained one does not. One forward pass runs at a
-    time, whoever calls: several would only share the same cores or the same GPU memory.
+    time, for all callers: several would only share the same cores or the same GPU memory.
 
     Args:
         name: One of the four forms above.

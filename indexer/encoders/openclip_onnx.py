@@ -31,7 +31,7 @@ DOCUMENTS = ("tokenizer.json", "preprocess.json")
 
 
 class OnnxClipEncoder:
-    """An exported model; the law is `indexer.protocols.Encoder`.
+    """An exported model; implements `indexer.protocols.Encoder`.
 
     Every file is checked against the SHA-256 in model.json before it is used.
     Raises NotFoundError when `folder` holds no exported model, CorruptStoreError when it is damaged.

@@ -189,7 +189,7 @@ class Fields:
         return number_N
 
     def keys(self, field: str, slots: int, rows: int, to_rows: ToRows) -> Int64[ndarray, " n"]:
-        """A number for each row, equal where the values of `field` are; -1 without one.
+        """The group of each row, a number: rows with equal values of `field` have the same; -1 without one.
 
         Of several values in a list the first counts.
         """
@@ -219,7 +219,7 @@ class Fields:
             inside_E = (row_E >= 0) & (row_E < len(allowed_N))
             kept_E = np.flatnonzero(inside_E)[allowed_N[row_E[inside_E]]]
             seen, many = np.unique(values.value_E[kept_E], return_counts=True)
-            if len(many) > most:  # nobody reads a million values
+            if len(many) > most:  # a million values are of no use to a reader
                 least = np.partition(many, -most)[-most]
                 above, equal = np.flatnonzero(many > least), np.flatnonzero(many == least)
                 keep = np.concatenate([above, equal[: most - len(above)]])

@@ -297,7 +297,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _through_profile(image: Image.Image, icc: bytes) -> Image.Image:
-    """To sRGB by the embedded profile; a broken one, or one for other channels, is left aside."""
+    """To sRGB by the embedded profile; a broken one, or one for other channels, is ignored."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         if image.mode == "RGB" and "sRGB" in ImageCms.getProfileDescription(profile):

@@ -14,7 +14,7 @@ Tags = Mapping[int, object]
 
 DATE = re.compile(r"(\d{4})[:/-](\d\d)[:/-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 OFFSET = re.compile(r"[+-]\d\d:\d\d")
-# What cameras and programs write when nobody described the picture.
+# What cameras and programs write when there is no description.
 NO_CAPTION = re.compile(
     r"(olympus|minolta|sony|samsung|kodak|nikon|konica|fuji\w*|digital|camera|dsc|img|\W|\d)+|default|untitled"
     r"|screenshot|charset=.*",

@@ -2,7 +2,7 @@
 
 XMP holds the IPTC's digital source type, which is what other programs look for; the text chunks hold what
 is needed to make the picture again. The same picture and origin give the same bytes. Metadata can be
-stripped by whoever wants to: it informs, it does not prove.
+stripped by anyone: it informs, it does not prove.
 """
 
 import io

@@ -102,7 +102,7 @@ _Outcome = _Decoded | ItemReport
 class Ingest:
     """One run over one source.
 
-    `sync` also forgets pictures of this source that are gone, and follows those that were moved.
+    `sync` also deletes pictures of this source that are gone, and follows those that were moved.
     `on_progress` is called from the calling thread after every picture; `on_item` with every final status.
     `should_stop` is asked as often: on True what was decoded is written, and the report says `stopped`.
     """
@@ -155,7 +155,7 @@ class _Run:
             batch: list[_Decoded] = []
             for outcome in self._decoded():
                 if isinstance(outcome, ItemReport):
-                    self._settle(outcome)
+                    self._record(outcome)
                 else:
                     batch.append(outcome)
                 if len(batch) == BATCH:
@@ -167,7 +167,7 @@ class _Run:
             self._write_out()
             self._finish_write()
         if job.sync and not self._report.stopped:
-            self._forget_missing()
+            self._delete_missing()
         self._report.seconds = time.monotonic() - self._started
         return self._report
 
@@ -181,7 +181,7 @@ class _Run:
                 break
             self._seen.add(item.uri)
             if isinstance(item, SourceFailure):
-                yield ItemReport(_shown(item.uri), "failed", None, item.reason, item.message)
+                yield ItemReport(_printable(item.uri), "failed", None, item.reason, item.message)
             elif self._is_unchanged(item):
                 yield ItemReport(item.uri, "unchanged", self._known[item.uri].id)
             else:
@@ -205,7 +205,7 @@ class _Run:
             item.uri.encode()
         except UnicodeEncodeError:
             message = "its name is not UTF-8: rename it"
-            return ItemReport(_shown(item.uri), "failed", None, "unreadable", message)
+            return ItemReport(_printable(item.uri), "failed", None, "unreadable", message)
         try:
             return self._decode(item)
         except UnreadableImageError as error:
@@ -313,10 +313,10 @@ class _Run:
         for image, image_id in zip(self._writing_images, ids, strict=True):
             if self._stored is not None:
                 self._stored.add(image.sha256)
-            self._settle(ItemReport(image.uri, "indexed", image_id))
+            self._record(ItemReport(image.uri, "indexed", image_id))
         self._writing = None
 
-    def _settle(self, item: ItemReport) -> None:
+    def _record(self, item: ItemReport) -> None:
         report = self._report
         if item.status == "indexed":
             report.indexed += 1
@@ -331,7 +331,7 @@ class _Run:
             counts = (report.indexed, report.unchanged, len(report.failed))
             self._job.on_progress(Progress(report.done, self._total, *counts, seconds))
 
-    def _forget_missing(self) -> None:
+    def _delete_missing(self) -> None:
         gone = [
             known.id
             for uri, known in self._known.items()
@@ -351,7 +351,7 @@ def _is_there(uri: str) -> bool:
     return True
 
 
-def _shown(uri: str) -> str:
+def _printable(uri: str) -> str:
     """As a report can hold it: bytes of a name that are not UTF-8 are escaped."""
     return uri.encode("utf-8", "backslashreplace").decode()
 

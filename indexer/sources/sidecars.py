@@ -65,7 +65,7 @@ def read_sidecars(parts: Mapping[str, bytes]) -> tuple[dict[str, JSONValue], lis
                     f"sidecar .{kind}: read without NaN, halves of letters and more than {DEEPEST} levels"
                 )
         except (ValueError, ParseError, DefusedXmlException, RecursionError, OverflowError) as error:
-            warnings.append(f"sidecar .{kind} left aside: {str(error)[:200] or type(error).__name__}")
+            warnings.append(f"sidecar .{kind} ignored: {str(error)[:200] or type(error).__name__}")
     return metadata, warnings
 
 

@@ -152,7 +152,7 @@ class AxisStore:
         return [_axis(row) for row in rows]
 
     def delete(self, name: str) -> None:
-        """Forget every version of `name`, or of `name@3` that one."""
+        """Delete every version of `name`, or of `name@3` that one."""
         axis = self.get(name)
         with self._database.write() as connection:
             connection.execute(

@@ -65,7 +65,7 @@ def create(connection: Connection, name: str, model_id: str, dim: int, model: st
 
 
 def model_of(connection: Connection, name: str) -> str | None:
-    """What loads the collection's encoder again. "": whoever made it loads it by other means. None: lost."""
+    """What loads the collection's encoder again. "": its maker loads it by other means. None: lost."""
     (model,) = connection.execute("SELECT model FROM collection WHERE name = ?", (name,)).fetchone()
     return None if model is None else str(model)
 

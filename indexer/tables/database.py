@@ -266,7 +266,7 @@ class Database:
     def _connection(self) -> sqlite3.Connection:
         own: _Own | None = getattr(self._local, "own", None)
         if own is None:
-            # Used by the thread that made it; closed by whoever closes the database.
+            # Used by the thread that made it; closed with the database.
             connection = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode={'ro' if self._read_only else 'rwc'}",
                 uri=True,

@@ -115,7 +115,7 @@ class GenerationStore:
         return self.get(id_)
 
     def delete(self, id_: str) -> Generation:
-        """Forget it; its file stays until `unneeded` says so."""
+        """Delete it; its file stays until `unneeded` says so."""
         made = self.get(id_)
         with self._database.write() as connection:
             connection.execute("DELETE FROM generation WHERE number = ?", (made.number,))

@@ -130,7 +130,7 @@ class Catalog:
         return {uri: Known(ImageId(i), size, mtime_ns, sha256) for uri, i, size, mtime_ns, sha256 in rows}
 
     def by_slots(self, connection: Connection, slots: Sequence[int]) -> dict[int, ImageRow]:
-        """Versions by the slot that they have or had; one whose past is forgotten is left out."""
+        """Versions by the slot that they have or had; one whose past was deleted is left out."""
         wanted = (self._collection, json.dumps([int(slot) for slot in slots]))
         found = {_int(row[1]): _image(row) for row in connection.execute(BY_SLOT, wanted)}
         if len(found) < len(slots):
@@ -236,7 +236,7 @@ class Catalog:
             else:
                 yield slot, value
 
-    def forget_tombstones(self, connection: Connection, slots: Sequence[int]) -> None:
+    def drop_tombstones(self, connection: Connection, slots: Sequence[int]) -> None:
         """Their rows are gone: nothing can find them any more."""
         connection.execute(
             "DELETE FROM tombstone WHERE collection = ? AND slot IN (SELECT value FROM json_each(?))",
@@ -250,7 +250,7 @@ class Catalog:
         )
 
     def tombstones(self, connection: Connection, *, after: int, until: int) -> list[int]:
-        """Slots buried by generations in (after, until]."""
+        """Slots tombstoned by generations in (after, until]."""
         rows = connection.execute(
             "SELECT slot FROM tombstone WHERE collection = ? AND generation > ? AND generation <= ?",
             (self._collection, after, until),

@@ -92,7 +92,7 @@ PACES = """
     SELECT (finished_at - started_at) / cost FROM job
     WHERE kind = ? AND state = 'succeeded' AND cost > 0 ORDER BY queued_at DESC LIMIT ?
 """
-FORGET_KEYS = "DELETE FROM idempotency WHERE created_at < ?"
+DELETE_KEYS = "DELETE FROM idempotency WHERE created_at < ?"
 FIND_KEY = "SELECT digest, job FROM idempotency WHERE client = ? AND key = ?"
 KEEP_KEY = "INSERT INTO idempotency (client, key, digest, job, created_at) VALUES (?, ?, ?, ?, ?)"
 
@@ -126,7 +126,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """`client` pays `cost` for it ("": nobody); `subject` finds it again (`JobTable.about`)."""
+    """`client` pays `cost` for it ("": no client); `subject` finds it again (`JobTable.about`)."""
 
     id: str
     kind: str
@@ -347,7 +347,7 @@ def _same(connection: Connection, new: NewJob, unless: Literal["kind", "subject"
 
 
 def _find_key(connection: Connection, key: IdempotencyKey, now: float) -> str | None:
-    connection.execute(FORGET_KEYS, (now - KEY_KEPT_S,))
+    connection.execute(DELETE_KEYS, (now - KEY_KEPT_S,))
     row = connection.execute(FIND_KEY, (key.client, key.key)).fetchone()
     if row is None:
         return None

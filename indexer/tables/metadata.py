@@ -4,7 +4,7 @@ import math
 
 from indexer.types import JSONValue, Metadata
 
-DEEPEST = 64  # lists and objects in each other: who writes an answer of them has a limit too, pydantic 255
+DEEPEST = 64  # lists and objects in each other: the writer of an answer has a limit too, pydantic 255
 
 
 def filled(metadata: Metadata, additions: Metadata) -> dict[str, JSONValue]:

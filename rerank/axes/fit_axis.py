@@ -201,7 +201,7 @@ def fit_by_head(name: str, signal: FromHead, encoder: Encoder) -> Axis:
         field=None,
         trust="taught",
         card=f"A head that was trained elsewhere: {shape}. That it was trained on {encoder.model_id} is the "
-        "word of whoever gave it; it was not measured here.",
+        "word of its publisher; it was not measured here.",
         inputs={"widths": [head.dim, *widths], "activation": head.activation},
         gain=1.0 if line is None else line.gain,
         bias=0.0 if line is None else line.bias,

@@ -13,7 +13,7 @@ from numpy import ndarray
 from indexer.protocols import Snapshot
 
 SAMPLE = 16_384  # pictures; the standard error of a standard deviation is then under 0.6 %
-DRIFT = 0.05  # of the collection; statistics are taken anew when more has changed
+DRIFT = 0.05  # of the collection; statistics are taken again when more has changed
 CONSTANT_STD = 1e-6  # standard deviation below which an axis does not tell these pictures apart
 
 
@@ -64,7 +64,7 @@ class MomentsCache:
         self._taken: _Taken | None = None  # replaced as a whole, so that it is read unlocked
 
     def of(self, snapshot: Snapshot) -> Moments:
-        """While one thread takes them anew, the others have those from before; only without any they wait."""
+        """While one thread takes them again, others get the former ones; they wait only without any."""
         taken = self._taken
         if taken is None or taken.has_drifted(snapshot):
             if not self._taking.acquire(blocking=taken is None):

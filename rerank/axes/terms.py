@@ -60,10 +60,10 @@ class AxisScorer:
         """UnknownAxisError, or ModelMismatchError when it was fitted for another model."""
         axis = self._axes.get(name)
         check_model(axis, self._model_id)
-        return replace(axis, name=name)  # `warm@2` is not `warm` to whoever weighs both
+        return replace(axis, name=name)  # a query may weigh both `warm@2` and `warm`
 
     def versions(self, *names: Iterable[str]) -> list[str]:
-        """One for each axis: another once it is taught anew, so that no page goes on with another axis."""
+        """One for each axis: another once it is taught again, so that no page goes on with another axis."""
         return [f"{name} of {self.axis(name).created_at}" for name in sorted(set().union(*names))]
 
     def spread(self, direction_D: Float32[ndarray, " d"], snapshot: Snapshot) -> Spread:
@@ -132,7 +132,7 @@ class AxisScorer:
         elif axis.standard is not None and axis.kind == "head":
             spread = Spread(
                 axis.standard.mean, axis.standard.std
-            )  # anew, it would take a pass over all vectors
+            )  # again, it would take a pass over all vectors
         else:
             spread = axis_spread(axis, snapshot)
         return ScoreTerm(axis, 0.0 if spread.is_constant else weight * unit / spread.std, spread.mean)

@@ -1,6 +1,6 @@
 """The jobs that a search without a match starts: one for each query text, however it is spelt.
 
-Whoever starts them and whoever learns from them (`service`, `training`) agree here on what they look like.
+What starts them and what learns from them (`service`, `training`) agree here on what they look like.
 """
 
 from indexer.imaging.decode import sha256_of
@@ -11,7 +11,7 @@ PREFIX = "miss:"
 
 
 def subject_of(collection: str, text: str) -> str:
-    """miss:COLLECTION:HASH. `text` need not be valid Unicode: it is what somebody typed."""
+    """miss:COLLECTION:HASH. `text` need not be valid Unicode: it is what a person typed."""
     return f"{PREFIX}{collection}:{sha256_of(normalised(text).encode('utf-8', 'surrogatepass'))}"
 
 

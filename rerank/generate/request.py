@@ -90,7 +90,7 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """`pixels` as the generator drew them; whoever shows them larger says so."""
+    """`pixels` as the generator drew them; an enlarged picture is said to be one."""
 
     pixels: Pixels
     model_id: str

@@ -15,7 +15,7 @@ MOST_BYTES = 16 * 2**20  # of a list
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`reason` is shown to whoever asked for the picture."""
+    """`reason` is shown to the client that asked for the picture."""
 
     allowed: bool
     reason: str = ""
@@ -49,7 +49,7 @@ class Blocklist:
         return cls(line for line in lines if not line.startswith("#"))
 
     def check(self, prompt: str) -> None:
-        """Raises PromptRefusedError, which does not repeat the phrase: the list is nobody's business."""
+        """Raises PromptRefusedError, which does not repeat the phrase: the list is private."""
         if self._found is not None and self._found.search(normalised(prompt)):
             raise PromptRefusedError("this server does not make pictures of that")
 

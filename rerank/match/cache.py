@@ -71,7 +71,9 @@ class MatchCache:
                 return self._learned.model
             if self._failed is not None and self._failed[0] == snapshot.version:
                 return f"it could not be learned: {self._failed[1]}"
-            return "it is being learned" if self._learns else "nobody has learned it yet: `kallos serve` does"
+            return (
+                "it is being learned" if self._learns else "it is not learned yet: `kallos serve` does that"
+            )
 
     def wait(self, snapshot: Snapshot) -> MatchModel | str:
         """As `of`, after the learning that is under way."""
@@ -123,7 +125,7 @@ class MatchCache:
         try:
             model, about = load_model(self._path)
         except CorruptStoreError as error:
-            LOG.warning("%s; it is made anew", error)
+            LOG.warning("%s; it is made again", error)
             return None
         if about["model_id"] != self._encoder.model_id:
             return None

@@ -1,4 +1,4 @@
-"""A circuit breaker: whoever failed too often in a row is left in peace for a while."""
+"""A circuit breaker: a server that failed too often in a row is not asked for a while."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ BreakerState = Literal["closed", "open", "half_open"]
 
 
 class Breaker:
-    """Closed: everyone passes. Open: nobody, for `cool_down_s`. Half open: one tries for all.
+    """Closed: every call passes. Open: none, for `cool_down_s`. Half open: one tries for all.
 
     Each True of `admits` must be followed by `succeeded` or `failed`.
     """

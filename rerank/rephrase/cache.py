@@ -48,7 +48,7 @@ class AnswerCache:
         # A full disk costs a second question, not the search.
         with contextlib.suppress(StoreError), writing(path, beside=beside):
             self._folder.mkdir(parents=True, exist_ok=True)
-            beside.touch(0o600)  # what people look for is nobody else's
+            beside.touch(0o600)  # what people look for is private
             beside.write_bytes(_checksum(data) + b"\n" + data)
             beside.replace(path)
             self._writes += 1
@@ -56,7 +56,7 @@ class AnswerCache:
                 self._prune()
 
     def _prune(self) -> None:
-        """Forget those that were not asked for the longest; other processes may do the same meanwhile."""
+        """Delete those that were not asked for the longest; other processes may do the same meanwhile."""
         aged: list[tuple[float, str]] = []
         with os.scandir(self._folder) as entries:
             for entry in entries:

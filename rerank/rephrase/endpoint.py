@@ -39,7 +39,7 @@ class _PassingError(ChatError):
 
 
 class EndpointModel:
-    """The law is `rerank.rephrase.chat.ChatModel`. Connects at the first question.
+    """Implements `rerank.rephrase.chat.ChatModel`. Connects at the first question.
 
     Args:
         url: The base, such as http://localhost:11434/v1.

@@ -37,7 +37,7 @@ class Loaded:
 
 
 class LocalModel:
-    """The law is `rerank.rephrase.chat.ChatModel`. Loaded at the first question; answers one at a time.
+    """Implements `rerank.rephrase.chat.ChatModel`. Loaded at the first question; answers one at a time.
 
     Raises InvalidInputError for a name that leads to no weights, UnavailableError when a package is missing.
     """

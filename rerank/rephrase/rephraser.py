@@ -57,7 +57,7 @@ class Rephraser:
     Args:
         encoder: Says what fits, and how alike two texts are.
         model: None: only `original` and `repeat` work.
-        cache: None: every question is asked anew.
+        cache: None: every question is asked again.
         timeout_s: For one query, all in all.
         breaker: Decides when the model is not asked for a while.
         no_model: Said where one would be asked and `model` is None.

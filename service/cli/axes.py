@@ -282,7 +282,7 @@ def measure(data_dir: DataDir = None, collection: Collection = None, as_json: Js
 def delete(
     name: Name, data_dir: DataDir = None, collection: Collection = None, as_json: Json = False
 ) -> None:
-    """Forget every version of an axis, or of NAME@VERSION that one."""
+    """Delete every version of an axis, or of NAME@VERSION that one."""
     with _open(data_dir, collection) as library:
         library.axes.delete(name)
     if as_json:

@@ -25,7 +25,7 @@ from service.cli.options import Collection, DataDir, Json, settings_from
 from service.cli.progress import Interrupt, steps_bar
 from service.stats import stats_of
 from service.upkeep import aims_of, report_json
-from service.uploads import forget
+from service.uploads import delete_pictures
 from service.wiring import open_archive, open_collection, open_library
 
 
@@ -59,7 +59,7 @@ def compact(
     reclaim: Annotated[
         bool | None,
         typer.Option(
-            "--reclaim/--keep", help="Give back the space of deleted pictures; default: when it pays."
+            "--reclaim/--keep", help="Reclaim the space of deleted pictures; default: when it pays."
         ),
     ] = None,
     show_plan: Annotated[bool, typer.Option("--plan", help="Only say what would be built, and why.")] = False,
@@ -67,7 +67,7 @@ def compact(
     collection: Collection = None,
     as_json: Json = False,
 ) -> None:
-    """Build the search index anew over everything stored so far."""
+    """Rebuild the search index over everything stored so far."""
     wanted = _family(family)
     settings = settings_from(data_dir=data_dir, collection=collection)
     with open_library(settings) as library:
@@ -79,7 +79,7 @@ def compact(
     if as_json:
         print_json(report_json(report))
         return
-    freed = f", {report.freed_bytes / 1e6:.1f} MB given back" if report.reclaimed else ""
+    freed = f", {report.freed_bytes / 1e6:.1f} MB reclaimed" if report.reclaimed else ""
     name = report.family or "exact"
     OUT.print(f"{name} index over {report.built} pictures in {report.seconds:.1f} s{freed}")
 
@@ -181,16 +181,18 @@ def _print_copied(report: BackupReport, target: Path, as_json: bool) -> None:
 
 
 def delete(
-    ids: Annotated[list[int], typer.Argument(help="Ids of pictures to forget. Local files stay.")],
+    ids: Annotated[list[int], typer.Argument(help="Ids of pictures to delete. Local files stay.")],
     data_dir: DataDir = None,
     collection: Collection = None,
     as_json: Json = False,
 ) -> None:
-    """Forget pictures."""
+    """Delete pictures."""
     settings = settings_from(data_dir=data_dir, collection=collection)
     with open_collection(settings) as opened:
         image_service = open_archive(settings, opened)
-        forget(opened, ThumbnailStore(settings.data_dir), image_service, [ImageId(number) for number in ids])
+        delete_pictures(
+            opened, ThumbnailStore(settings.data_dir), image_service, [ImageId(number) for number in ids]
+        )
     if as_json:
         print_json({"deleted": ids})
     else:

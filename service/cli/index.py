@@ -13,7 +13,8 @@ def index(
         list[str], typer.Argument(help="Folders, pictures, tar shards, or CSV and parquet lists.")
     ],
     sync: Annotated[
-        bool, typer.Option("--sync", help="Also forget pictures that are gone, and follow moved ones.")
+        bool,
+        typer.Option("--sync", help="Also delete from the collection what is gone, and follow moved files."),
     ] = False,
     data_dir: DataDir = None,
     collection: Collection = None,

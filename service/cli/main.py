@@ -48,13 +48,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "service.cli.care:stats",
         "What there is, what the index covers, and how well live searches did.",
     ),
-    "compact": ("service.cli.care:compact", "Build the search index anew over everything stored so far."),
+    "compact": ("service.cli.care:compact", "Rebuild the search index over everything stored so far."),
     "backup": ("service.cli.care:backup", "Copy everything into a folder, while others read and write."),
     "restore": (
         "service.cli.care:restore",
         "Check a backup, and copy it into a data directory that is missing or empty.",
     ),
-    "delete": ("service.cli.care:delete", "Forget pictures."),
+    "delete": ("service.cli.care:delete", "Delete pictures."),
     "axes": ("service.cli.axes:app", "Rank axes: attributes that pictures can be sorted by."),
     "models": (
         "service.cli.models:app",

@@ -22,7 +22,7 @@ export const promote = (id) => call("POST", `/generations/${id}/promote`);
 export const jobEvents = (id) => new EventSource(`/jobs/${id}/events`);
 export const search = (body, signal) => call("POST", "/search", body, signal);
 export const rank = (axis, body, signal) => call("POST", `/rank?axis=${encodeURIComponent(axis)}`, body, signal);
-// Which hit was opened. The page may close meanwhile, and nobody waits for the answer.
+// Which hit was opened. The page may close meanwhile, and does not wait for the answer.
 export const clicked = (query, image) =>
   fetch("/feedback", {
     method: "POST",

@@ -12,7 +12,7 @@ import { Teaching } from "/gallery/teach.js";
 const PAGE = 40;
 const PLANE_PAGE = 120; // the plane has no second page
 const TYPING_PAUSE_MS = 180;
-const SETTLED_MS = 1500; // whoever has typed nothing for so long has finished
+const SETTLED_MS = 1500; // without a key for so long, typing has ended
 
 let axes = [];
 let hits = [];

@@ -42,7 +42,7 @@ export function hitCard(hit, { open, like, give }) {
   return card;
 }
 
-// Nobody should take a made picture for a found one.
+// A made picture must not be taken for a found one.
 function madeBadge() {
   return element("div", { className: "made", textContent: "generated", title: "Made by a model, not found" });
 }

@@ -22,7 +22,7 @@ from rerank.generate.safety import Blocklist, Classifier
 from service.generation.option_names import with_settings
 from service.generation.spec import GenerationSpec
 
-DISPLAY_SIDE = 512  # pixels of the longer side, where nobody asked for a size and the generator's is smaller
+DISPLAY_SIDE = 512  # pixels of the longer side, where no size was asked for and the generator's is smaller
 
 
 class ImageGenerationService:
@@ -84,7 +84,7 @@ class ImageGenerationService:
         return self._keep(data, made, spec, part, job, time.monotonic() - started)
 
     def delete(self, generation_id: str) -> None:
-        """Forget a generated picture. What it was promoted to stays."""
+        """Delete a generated picture. What it was promoted to stays."""
         made = self.store.delete(generation_id)
         self.drop_unneeded([made.sha256])
 

@@ -17,7 +17,7 @@ LOG = logging.getLogger("kallos.generator")
 
 
 class InServiceGenerator:
-    """The law is `rerank.generate.request.Generator`.
+    """Implements `rerank.generate.request.Generator`.
 
     One that cannot be loaded is an error of every picture until another is put in service: no other takes
     its place in silence.

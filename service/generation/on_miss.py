@@ -19,10 +19,14 @@ from service.jobs import JobRunner
 
 @dataclass(frozen=True, slots=True)
 class FallbackGeneration:
-    """`kept`: `generation` answers. `running`: `job` will, it was asked for before. `started`: `job` is new.
+    """What a search that found nothing gets in place of hits.
 
-    `refused`: nothing is made, and `code` and `reason` say why: a full queue, a spent budget, words that are
-    not wanted, the same words failed or were cancelled a short while ago, or this server makes no pictures.
+    kept      `generation`, made for the same words before
+    running   `job`, started for the same words before, makes it
+    started   `job`, new, makes it
+    refused   nothing is made; `code` and `reason` say why: the queue is full, the client's hourly share is
+              spent, the prompt is blocked, the same words failed or were cancelled a short while ago, or this
+              server has no generator
     """
 
     outcome: Literal["kept", "running", "started", "refused"]
@@ -73,7 +77,7 @@ class GenerateOnMiss:
 
 
 def unmet(query: SearchQuery, answer: Answer, threshold: float) -> str | None:
-    """The words that nothing in `answer` fits; None where something does, or where nobody knows.
+    """The words that nothing in `answer` fits; None where something does, or where that is not known.
 
     Nothing fits when there is no hit, or when the probability of a match is below `threshold`.
     """

@@ -1,4 +1,4 @@
-"""Options of a generator, as whoever runs Kallos calls them.
+"""Options of a generator, as settings call them.
 
 `rerank.generate` writes them as `NAME=VALUE` in backticks, in its errors and its notes.
 """

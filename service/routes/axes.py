@@ -92,5 +92,5 @@ def get_distribution(
 
 @router.delete("/{name}", status_code=status.HTTP_204_NO_CONTENT)
 def delete_axis(name: str, services: ServicesDep) -> None:
-    """Forget every version of an axis, or of `name@2` that one. A default axis comes back at a restart."""
+    """Delete every version of an axis, or of `name@2` that one. A default axis comes back at a restart."""
     services.axes.delete(name)

@@ -1,4 +1,4 @@
-"""POST /feedback: which hit somebody opened."""
+"""POST /feedback: which hit was opened."""
 
 from typing import Annotated, Literal
 

@@ -58,7 +58,7 @@ def get_generation(generation_id: str, services: ServicesDep) -> GenerationBody:
 
 @router.delete("/generations/{generation_id}", status_code=status.HTTP_204_NO_CONTENT)
 def delete_generation(generation_id: str, services: ServicesDep) -> None:
-    """Forget a generated picture. If it was promoted, the picture in the collection stays."""
+    """Delete a generated picture. If it was promoted, the picture in the collection stays."""
     services.image_service.delete(generation_id)
 
 

@@ -21,7 +21,7 @@ from service.content import picture
 from service.deps import Queued, ServicesDep
 from service.pictures import PictureFiles
 from service.schemas import AnyImageId, Body, Deleted, ImageBody, ImageList, Limit, MetadataIn, Total
-from service.uploads import Upload, add_uploads, forget
+from service.uploads import Upload, add_uploads, delete_pictures
 from service.wiring import Services
 
 router = APIRouter(prefix="/images", tags=["images"])
@@ -132,10 +132,10 @@ def count_images(services: ServicesDep, filter: FilterParam = None) -> Total:
 
 @router.delete("")
 def delete_images(services: ServicesDep, filter: RequiredFilterParam) -> Deleted:
-    """Forget every picture that passes a filter (JSON). Local files stay where they are."""
+    """Delete every picture that passes a filter (JSON). Local files stay where they are."""
     ids = services.collection.snapshot().ids(_where(filter))
     for start in range(0, len(ids), MOST_FILES):
-        _forget(services, ids[start : start + MOST_FILES])
+        _delete(services, ids[start : start + MOST_FILES])
     return Deleted(deleted=len(ids))
 
 
@@ -152,8 +152,8 @@ def patch_image(image_id: AnyImageId, patch: Patch, services: ServicesDep) -> Im
 
 @router.delete("/{image_id}", status_code=status.HTTP_204_NO_CONTENT)
 def delete_image(image_id: AnyImageId, services: ServicesDep) -> None:
-    """Forget a picture. A local file stays where it is; an uploaded one is removed."""
-    _forget(services, [ImageId(image_id)])
+    """Delete a picture. A local file stays where it is; an uploaded one is removed."""
+    _delete(services, [ImageId(image_id)])
 
 
 @router.get(
@@ -188,8 +188,8 @@ def _rendered(pictures: PictureFiles, row: ImageRow, width: int) -> bytes:
     return small if width == THUMBNAIL_SIDE else render(small, pictures.limits, width)
 
 
-def _forget(services: Services, ids: Sequence[ImageId]) -> None:
-    forget(services.collection, services.pictures.thumbnails, services.image_service, ids)
+def _delete(services: Services, ids: Sequence[ImageId]) -> None:
+    delete_pictures(services.collection, services.pictures.thumbnails, services.image_service, ids)
 
 
 def _where(filter: str | None) -> Where:

@@ -86,7 +86,7 @@ def start_index(
 
 @router.post("/compact", status_code=status.HTTP_202_ACCEPTED)
 def start_compact(jobs: JobsDep, response: Response) -> JobBody:
-    """Build the search index anew in the background, and give back the space of deleted pictures.
+    """Rebuild the search index in the background, and reclaim the space of deleted pictures.
 
     The server does this by itself when it is due. A compaction that waits or runs already is returned.
     """

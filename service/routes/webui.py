@@ -115,7 +115,7 @@ def samplers() -> list[dict[str, Any]]:
 
 @router.get("/progress")
 def progress(jobs: JobsDep, skip_current_image: bool = False) -> dict[str, Any]:
-    """Of the picture that is being made, whoever asked for it."""
+    """Of the picture that is being made, for any client."""
     job = jobs.active(KIND)
     told: dict[str, Any] = {} if job is None else dict(job.progress)
     preview = str(told.get("preview", "")).partition(",")[2]

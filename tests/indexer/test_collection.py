@@ -261,9 +261,7 @@ def test_wrong_lengths_are_refused(tmp_path: Path) -> None:
         collection.add([new_image("a")], unit_vectors(2, DIM))
 
 
-def test_a_damaged_index_is_left_aside_and_built_anew(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_index_is_ignored_and_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     collection = open_collection(tmp_path)
     ids, vectors_ND = fill(collection, 3000)
     build(collection, "ivf_sq8")
@@ -337,7 +335,7 @@ def test_a_reader_whose_files_vanish_finds_the_new_ones(
     reader, stat = open_collection(tmp_path), os.stat
 
     def too_late(path: str | Path, **options: bool) -> os.stat_result:
-        """Space is given back just before the reader looks at its file."""
+        """Space is reclaimed just before the reader looks at its file."""
         if str(path).endswith(looked_at):
             monkeypatch.undo()
             build(writer, None, reclaim=True)

@@ -1,4 +1,4 @@
-"""Index builds that can be stopped, space that is given back, and readers who notice neither."""
+"""Index builds that can be stopped, space that is reclaimed, and readers who notice neither."""
 
 import os
 import sqlite3

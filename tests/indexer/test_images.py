@@ -80,7 +80,7 @@ def test_the_embedded_colour_profile_is_honoured() -> None:
     assert right == pytest.approx(plain_left, abs=4)
 
 
-def test_a_broken_colour_profile_is_left_aside() -> None:
+def test_a_broken_colour_profile_is_ignored() -> None:
     left, _ = left_and_right(encoded(halves(), icc_profile=b"not a profile"))
     assert left == pytest.approx(RED, abs=1)
 

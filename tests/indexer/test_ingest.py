@@ -1,4 +1,4 @@
-"""Indexing: what is new, what is skipped, what is followed, what is forgotten."""
+"""Indexing: what is new, what is skipped, what is followed, what is deleted."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -184,7 +184,7 @@ def test_copies_in_a_shard_are_all_kept(library: Library) -> None:
         assert library.ids()["s.tar#a.png"] == first
 
 
-def test_without_sync_nothing_is_forgotten(library: Library) -> None:
+def test_without_sync_nothing_is_deleted(library: Library) -> None:
     library.put("a.png", 1).unlink()
     library.put("b.png", 2)
     library.index()
@@ -203,7 +203,7 @@ def test_sync_spares_what_another_source_holds(library: Library, tmp_path: Path)
     assert set(library.ids()) == {"a.png", "x.png"}
 
 
-def test_a_drive_that_is_not_mounted_forgets_nothing(library: Library) -> None:
+def test_a_drive_that_is_not_mounted_deletes_nothing(library: Library) -> None:
     library.put("locked/a.png", 1)
     library.index()
     (library.folder / "locked").rename(library.folder.parent / "away")

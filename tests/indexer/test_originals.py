@@ -54,7 +54,7 @@ def test_a_shard_is_walked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("name", ["s.tar", "s.tar.gz"])
-def test_a_shard_that_was_written_anew_is_read_anew(tmp_path: Path, name: str) -> None:
+def test_a_shard_that_was_written_anew_is_read_again(tmp_path: Path, name: str) -> None:
     shard = tmp_path / name
     write_shard(shard, {"a.png": b"first"})
     row, store = shard_row(tmp_path / "data", shard, "a.png"), OriginalStore(tmp_path / "data")

@@ -171,7 +171,7 @@ def test_a_damaged_segment_costs_only_its_rows_and_the_next_one_covers_them(
     assert verify(tmp_path, full=True).problems == []
 
 
-def test_an_index_of_a_newer_database_is_left_aside(tmp_path: Path) -> None:
+def test_an_index_of_a_newer_database_is_ignored(tmp_path: Path) -> None:
     """Somebody put an old copy of the database in its place."""
     collection = grown(tmp_path, "ivf_sq8", batches=1)
     collection.database.copy_to(tmp_path / "old.sqlite")

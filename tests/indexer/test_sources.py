@@ -137,7 +137,7 @@ MEMBER = 512 + -(-len(PNG) // 512) * 512  # bytes: its header, and its content i
 
 
 @pytest.mark.parametrize("end", [MEMBER + 600, MEMBER + 512, MEMBER + 300, MEMBER])
-def test_a_shard_that_ends_too_early_gives_what_it_has_and_forgets_nothing(tmp_path: Path, end: int) -> None:
+def test_a_shard_that_ends_too_early_gives_what_it_has_and_deletes_nothing(tmp_path: Path, end: int) -> None:
     shard = tmp_path / "cut.tar"
     write_shard(shard, {"a.png": PNG, "b.png": PNG})
     whole = shard.read_bytes()

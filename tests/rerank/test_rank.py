@@ -118,7 +118,7 @@ def test_an_order_equals_numpys_while_the_collection_changes(
     check()
 
 
-def test_an_axis_taught_again_orders_anew(stand: Stand) -> None:
+def test_an_axis_taught_again_orders_again(stand: Stand) -> None:
     stand.engine.rank(RankQuery({"warm": 1.0}))
     stand.axes.delete("warm")
     ids = [ImageId(i) for i in stand.vector]

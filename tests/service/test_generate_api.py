@@ -174,7 +174,7 @@ def test_an_idempotency_key_finds_index_jobs_too(client: httpx.Client) -> None:
     assert ask(True).json()["code"] == "idempotency_key_reused"
 
 
-def test_generations_are_listed_and_forgotten(client: httpx.Client) -> None:
+def test_generations_are_listed_and_deleted(client: httpx.Client) -> None:
     one, two = made(client, prompt="twins", seed=4)[0], made(client, prompt="twins", seed=4)[0]
     newest = client.get("/generations", params={"limit": 2}).json()
     assert [it["id"] for it in newest["generations"]] == [two["id"], one["id"]]

@@ -114,7 +114,7 @@ def test_cancelled_words_rest_too(setting: Setting) -> None:
     assert (again.outcome, again.code) == ("refused", "cancelled")
 
 
-def test_a_deleted_picture_is_made_anew(setting: Setting) -> None:
+def test_a_deleted_picture_is_made_again(setting: Setting) -> None:
     kept = setting.made("a cow").generation
     assert kept is not None
     setting.image_service.delete(kept.id)

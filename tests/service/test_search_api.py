@@ -147,7 +147,7 @@ def test_rank_needs_no_body_and_says_what_it_ordered(client: httpx.Client) -> No
     assert [h["id"] for h in post(client, "/rank?axis=aesthetics", {"ids": ids[::-1]})["hits"]] == ids
 
 
-def test_an_axis_is_taught_used_and_forgotten(client: httpx.Client) -> None:
+def test_an_axis_is_taught_used_and_deleted(client: httpx.Client) -> None:
     by_name = {name: hit["id"] for name, hit in zip(*_everything(client), strict=True)}
     ends = {"high": [by_name["red.png"]], "low": [by_name["blue.png"]]}
     made = client.post("/axes", json={"name": "redness", "extremes": ends})

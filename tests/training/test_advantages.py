@@ -51,7 +51,7 @@ def test_a_buffer_compares_with_earlier_epochs_once_it_holds_enough() -> None:
     np.testing.assert_allclose(second, (known[2:] - known.mean()) / (known.std() + 1e-6))
 
 
-def test_a_buffer_forgets_the_oldest() -> None:
+def test_a_buffer_drops_the_oldest() -> None:
     buffers = PromptBuffers(size=3, least=1)
     buffers.advantages(np.array([100.0, 1.0, 2.0]), ["a"] * 3)
     found = buffers.advantages(np.array([3.0]), ["a"])

@@ -95,7 +95,7 @@ def test_a_broken_picture_and_a_strange_share_are_said(tmp_path: Path) -> None:
 # --- Untrained encoders ---
 
 
-def test_every_weight_of_the_builtin_graph_is_drawn_anew() -> None:
+def test_every_weight_of_the_builtin_graph_is_drawn_again() -> None:
     before, after = (onnx.load(str(FOLDER / "backbone.onnx")) for _ in range(2))
     redraw(after, np.random.default_rng(0))
     assert [node.op_type for node in before.graph.node] == [node.op_type for node in after.graph.node]

@@ -51,7 +51,7 @@ def evaluate_generator(
     sheets: Annotated[Path | None, typer.Option(help="Write contact sheets into this folder.")] = None,
     seed: int = 0,
 ) -> None:
-    """Are its pictures recognised, diverse, and more than copies? One JSON document; writes the card anew."""
+    """Are its pictures recognised, diverse, and more than copies? One JSON document; rewrites the card."""
     settings = read_config(GeneratorConfig, config)
     found = report(settings, folder, weights, seed=seed)
     if sheets is not None:

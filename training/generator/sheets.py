@@ -1,4 +1,4 @@
-"""Contact sheets: what it draws, picked by nobody."""
+"""Contact sheets: what it draws, without a choice."""
 
 from pathlib import Path
 

@@ -4,7 +4,7 @@ The loss is `ppo_clip.clipped_surrogate`, the sampler `diffusion.flow_sde.dance_
 advantage `advantages.group`; the pictures of one prompt may begin with the same noise.
 
 Paper       Xue et al., DanceGRPO, arXiv:2505.07818
-Departures  Which steps are trained is drawn anew each epoch and is the same for all of its pictures.
+Departures  Which steps are trained is drawn again each epoch and is the same for all of its pictures.
 """
 
 import torch

@@ -24,7 +24,7 @@ from training.policies.policy import Conditioning, Kind, Policy
 
 @dataclass(frozen=True)
 class AsDiffusion:
-    """The law is `training.policies.policy.Policy`; `flow` is the policy seen so."""
+    """Implements `training.policies.policy.Policy`; `flow` is the policy seen so."""
 
     flow: Policy
     abar_S: Float64[Tensor, " s"]

@@ -23,7 +23,7 @@ from training.policies.policy import Conditioning, Kind
 
 
 class BuiltinPolicy:
-    """The law is `training.policies.policy.Policy`."""
+    """Implements `training.policies.policy.Policy`."""
 
     kind: Kind = "flow"
     part = "unet"

@@ -19,7 +19,7 @@ from training.policies.policy import Kind
 
 @dataclass(frozen=True, slots=True)
 class Flux:
-    """The law is `training.policies.architecture.Architecture`.
+    """Implements `training.policies.architecture.Architecture`.
 
     `guidance` is what the network is told; None for one that is told none (FLUX.1 [schnell]).
     """

@@ -26,7 +26,7 @@ NOTHING = None  # in place of a prompt: what guidance starts from
 
 
 class PipelinePolicy:
-    """The law is `training.policies.policy.Policy`.
+    """Implements `training.policies.policy.Policy`.
 
     The network stays in evaluation mode, so that nothing is dropped at random. Trained weights are float32,
     whatever the others are: a step of 1e-5 would vanish in bfloat16.

@@ -19,7 +19,7 @@ TIME_SCALE = 1000.0  # the network counts times from 0 to 1000
 
 @dataclass(frozen=True, slots=True)
 class StableDiffusion3:
-    """The law is `training.policies.architecture.Architecture`."""
+    """Implements `training.policies.architecture.Architecture`."""
 
     latent_KHW: tuple[int, int, int]
     kind: Kind = "flow"

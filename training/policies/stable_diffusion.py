@@ -55,7 +55,7 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class StableDiffusion:
-    """1.x and 2.x. The law is `training.policies.architecture.Architecture`."""
+    """1.x and 2.x. Implements `training.policies.architecture.Architecture`."""
 
     latent_KHW: tuple[int, int, int]
     noise: Noise
@@ -88,7 +88,7 @@ class StableDiffusion:
 
 @dataclass(frozen=True, slots=True)
 class StableDiffusionXL:
-    """Two text encoders; the U-Net is told the picture's size too. The law is `Architecture`."""
+    """Two text encoders; the U-Net is told the picture's size too. Implements `Architecture`."""
 
     latent_KHW: tuple[int, int, int]
     noise: Noise

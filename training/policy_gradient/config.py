@@ -28,7 +28,7 @@ class SamplerConfig:
     """`noise` is η of DDIM and of DanceGRPO's SDE, a of Flow-GRPO's; `shift` is of flow matching's times.
 
     `last_is_trained` false leaves the last step out of the objective, `trained_share` draws so much of the
-    rest anew each epoch. `shared_start`: pictures of one prompt begin with the same noise.
+    rest again each epoch. `shared_start`: pictures of one prompt begin with the same noise.
     """
 
     kind: Literal["ddim", "dance-grpo", "flow-grpo"]

@@ -23,7 +23,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Who writes files and says how it goes."""
+        """The process that writes files and shows progress."""
         return bool(self._state.is_main_process)
 
     def owns(self, part: int) -> bool:

@@ -1,4 +1,4 @@
-"""The numbers of an epoch as TensorBoard reads them; who has no TensorBoard has the same in metrics.jsonl."""
+"""The numbers of an epoch as TensorBoard reads them; without TensorBoard the same is in metrics.jsonl."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -76,7 +76,7 @@ def counted(wanted: Sequence[Interaction], started: Iterable[str]) -> list[Wante
 
 
 def finished(wanted: Sequence[Interaction]) -> list[Interaction]:
-    """Without misses that were somebody still typing: the gallery searches after each pause, so a miss that
+    """Without misses of a person still typing: the gallery searches after each pause, so a miss that
     the next ones continue within seconds was not what was wanted.
     """
     return [

@@ -1,11 +1,11 @@
 """The architecture of an encoder with random weights: what the shape of a network gives by itself.
 
-The builtin encoder's graph is int8. Each weight tensor is drawn anew (He et al. 2015, arXiv:1502.01852:
+The builtin encoder's graph is int8. Each weight tensor is drawn again (He et al. 2015, arXiv:1502.01852:
 variance 2 / fan-in) and quantised again; biases become 0; the ranges of the activations, which clip like the
 network's ReLU6, stay. Its head is drawn too: a random projection, random class meanings, random axes.
 open_clip draws its own architectures' weights.
 
-Departures      Batch normalisation is folded into the builtin graph's convolutions, so it is not drawn anew.
+Departures      Batch normalisation is folded into the builtin graph's convolutions, so it is not drawn again.
 """
 
 from collections.abc import Iterator

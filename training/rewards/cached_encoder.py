@@ -36,9 +36,9 @@ class CachedEncoder:
         return cls(encoder.encode_images, encoder.encode_texts)
 
     def images(self, pictures: Sequence[UInt8[ndarray, "_ _ 3"]]) -> Float32[ndarray, "n d"]:
-        mark = _mark(pictures)
-        if self._batch is None or self._batch[0] != mark:
-            self._batch = (mark, self._encode_images(pictures))
+        batch_hash = _hash_of(pictures)
+        if self._batch is None or self._batch[0] != batch_hash:
+            self._batch = (batch_hash, self._encode_images(pictures))
         return self._batch[1]
 
     def texts(self, prompts: Sequence[str]) -> Float32[ndarray, "n d"]:
@@ -48,7 +48,7 @@ class CachedEncoder:
         return self._texts.get(prompt, lambda: self._encode_texts([prompt])[0])
 
 
-def _mark(pictures: Sequence[UInt8[ndarray, "_ _ 3"]]) -> bytes:
+def _hash_of(pictures: Sequence[UInt8[ndarray, "_ _ 3"]]) -> bytes:
     digest = hashlib.blake2b(digest_size=32)
     for picture in pictures:
         digest.update(repr(picture.shape).encode())

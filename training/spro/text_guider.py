@@ -22,7 +22,7 @@ from training.spro.language import GumbelNoise, Scored, answers_of, attach, in_b
 
 
 class TextGuider:
-    """The law is `training.spro.preference.TrainableGuider`."""
+    """Implements `training.spro.preference.TrainableGuider`."""
 
     sees_pictures = False
 

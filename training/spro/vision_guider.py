@@ -21,7 +21,7 @@ from training.spro.language import GumbelNoise, Scored, answers_of, attach, in_b
 
 
 class VisionGuider:
-    """The law is `training.spro.preference.TrainableGuider`."""
+    """Implements `training.spro.preference.TrainableGuider`."""
 
     sees_pictures = True
 

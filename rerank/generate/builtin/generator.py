@@ -34,7 +34,7 @@ LICENCE = "Apache-2.0"
 
 
 class BuiltinGenerator:
-    """The law is `rerank.generate.request.Generator`. Nothing is read before the first picture."""
+    """Implements `rerank.generate.request.Generator`. Nothing is read before the first picture."""
 
     licence = LICENCE
 

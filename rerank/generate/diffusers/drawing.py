@@ -64,8 +64,8 @@ def draw(opened: Opened, family: Family, plan: Plan, on_step: Callable[[Progress
 
 
 @contextmanager
-def thrifty(opened: Opened) -> Iterator[Opened]:
-    """The same pipeline, with less memory for a while. Only for who is alone with it.
+def low_memory_mode(opened: Opened) -> Iterator[Opened]:
+    """The same pipeline, with less memory for a while. Only under the write lock.
 
     The autoencoder works on tiles, and on a GPU only the part at work is there. Attention in slices is not
     among them: torch's own attention needs no more memory than that.

@@ -25,7 +25,7 @@ NEEDED = ("torch", "diffusers", "transformers", "accelerate", "peft")
 
 
 class DiffusersGenerator:
-    """The law is `rerank.generate.request.Generator`. The weights are read with the first picture.
+    """Implements `rerank.generate.request.Generator`. The weights are read with the first picture.
 
     Calls run at once and share the weights. With offload they wait for each other, since parts move.
 
@@ -112,9 +112,9 @@ class DiffusersGenerator:
     def _attempt_thriftily(
         self, opened: "Opened", plan: Plan, on_step: Callable[[Progress], None]
     ) -> Generated | None:
-        from rerank.generate.diffusers.drawing import thrifty
+        from rerank.generate.diffusers.drawing import low_memory_mode
 
-        with thrifty(opened) as lean:
+        with low_memory_mode(opened) as lean:
             offload = "" if lean.offload == opened.offload else f", with {lean.offload} offload"
             note = f"memory ran out at {plan.width} x {plan.height} px: made again, decoded in tiles{offload}"
             return self._attempt(lean, plan, on_step, note)

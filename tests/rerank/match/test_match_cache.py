@@ -1,4 +1,4 @@
-"""When a model is learned, kept, and learned anew."""
+"""When a model is learned, kept, and learned again."""
 
 import json
 from pathlib import Path

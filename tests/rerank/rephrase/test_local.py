@@ -15,7 +15,7 @@ from tests.support.processes import PATIENCE_S
 from tests.support.tiny_llm import write_tiny_llm
 
 PROMPT = prompt_for("detail", "red card")
-BIRDS = ['"', "b", "i", "r", "d", "s", '"}', '"']  # after the brace it would begin anew
+BIRDS = ['"', "b", "i", "r", "d", "s", '"}', '"']  # after the brace it would start again
 ENDLESS = ['"', "a", "b", "a"]
 
 
