@@ -54,16 +54,6 @@ class Ivf:
     def load_segment(self, path: Path, first: int) -> Segment:
         return Segment.load(path, first, self._index)
 
-    @property
-    def extendable(self) -> "Ivf":
-        return self
-
-    def segment(self, rows: Rows, first: int, end: int, merged: Sequence[Segment] = ()) -> Segment:
-        return Segment.over(rows, first, end, self._index, merged)
-
-    def load_segment(self, path: Path, first: int) -> Segment:
-        return Segment.load(path, first, self._index)
-
     def followed_by(self, segments: Sequence[Segment]) -> "Ivf":
         followed = Ivf(self._index, self._pool)
         followed._segments = (self._segments[0], *segments)

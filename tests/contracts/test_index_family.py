@@ -24,6 +24,7 @@ from indexer.ann.ivf import Ivf
 from indexer.ann.rows import Rows
 from indexer.collection.collection import Collection
 from indexer.filters.language import parse_filter
+from indexer.where import Matching
 from tests.support.build import build as build_in
 from tests.support.device import Device, gpu_over
 from tests.support.pictures import new_image, unit_vectors
@@ -247,15 +248,14 @@ def test_filters_near_and_far_from_the_query_keep_the_recall_that_a_search_asks_
     near_N = scores_N > np.median(scores_N)
     collection.add([new_image(i, near=bool(near)) for i, near in enumerate(near_N)], vectors_ND)
     build_in(collection, family)
-    view = collection.view()
-    assert view.where == ("gpu:0" if device else "cpu")
+    snapshot = collection.snapshot()
     for near in (True, False):
-        allow = view.select(parse_filter({"match": {"near": near}}))
+        where = Matching(parse_filter({"match": {"near": near}}))
         hits = 0
         for query_D in query_QD:
-            found = view.search(query_D, K, allow=allow, recall=0.95)
-            truth = view.search(query_D, K, allow=allow, recall=1.0)
+            found = snapshot.nearest(query_D, K, where=where, recall=0.95)
+            truth = snapshot.nearest(query_D, K, where=where, recall=1.0)
             assert truth.mode == "exact"
-            assert (near_N[found.slots_K] == near).all()
-            hits += len(np.intersect1d(found.slots_K, truth.slots_K))
+            assert (near_N[found.ids_K - 1] == near).all()
+            hits += len(np.intersect1d(found.ids_K, truth.ids_K))
         assert hits / (K * len(query_QD)) >= 0.95, f"near: {near}"
