@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from indexer.ann.bitmap import Bitmap
 from indexer.ann.build import BuildStopped, Watch, build
-from indexer.ann.index import FAMILIES, Calibration, Family, Point
+from indexer.ann.index import Calibration, Family, Point
 from indexer.ann.ivf import Ivf
 from indexer.ann.plan import plan
 from indexer.ann.rows import Rows
@@ -225,34 +225,6 @@ def test_a_calibration_gives_the_fastest_point_that_reaches_the_recall() -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("near", [True, False])
-def test_filters_near_and_far_from_the_query_keep_their_recall(
-    tmp_path: Path, family: Family, near: bool
-) -> None:
-    """The filter holds the half of the collection that is nearest to the queries, or the farthest half."""
-    collection = open_collection(tmp_path)
-    vectors_ND = unit_vectors(6000, DIM)
-    anchor_D = unit_vectors(1, DIM, seed=41)[0]
-    query_QD = anchor_D + 0.1 * unit_vectors(40, DIM, seed=42)
-    query_QD /= np.linalg.norm(query_QD, axis=1, keepdims=True)
-    scores_N = vectors_ND @ anchor_D
-    inside_N = (scores_N > np.median(scores_N)) == near
-    images = [new_image(i, inside=bool(inside)) for i, inside in enumerate(inside_N)]
-    collection.add(images, vectors_ND)
-    rebuild(collection, family)
-    snapshot = collection.snapshot()
-    where = Matching(parse_filter({"match": {"inside": True}}))
-    hits = 0
-    for query_D in query_QD:
-        found = snapshot.nearest(query_D, 10, where=where, recall=0.95)
-        truth = snapshot.nearest(query_D, 10, where=where, recall=1.0)
-        assert truth.mode == "exact"
-        assert inside_N[found.ids_K - 1].all()
-        hits += len(np.intersect1d(found.ids_K, truth.ids_K))
-    assert hits / 400 >= 0.95
-
-
 @pytest.mark.parametrize("share", [0.5, 0.1])
 def test_under_a_filter_an_index_looks_as_far_as_the_best_of_all_would_lie(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float

@@ -104,19 +104,6 @@ def test_a_filter_keeps_its_recall_whether_the_device_or_the_cpu_serves_it(
     assert recall(collection, vectors_ND[::300], where) >= 0.95
 
 
-def test_a_filter_whose_matches_are_far_from_the_query_is_not_left_to_the_device(tmp_path: Path) -> None:
-    collection = open_collection(tmp_path, gpu_over(Device()))
-    vectors_ND = unit_vectors(COUNT, DIM)
-    anchor_D = unit_vectors(1, DIM, seed=41)[0]
-    scores_N = vectors_ND @ anchor_D
-    far_N = scores_N < np.quantile(scores_N, 0.6)
-    collection.add([new_image(i, far=bool(far)) for i, far in enumerate(far_N)], vectors_ND)
-    build(collection, "ivf_sq8")
-    where = Matching(parse_filter({"match": {"far": True}}))
-    query_QD = anchor_D + 0.1 * unit_vectors(20, DIM, seed=42)
-    assert recall(collection, query_QD, where, modes=("top_k", "exact")) >= 0.95
-
-
 @pytest.mark.parametrize("family", ["flat", "ivf_sq8"])
 def test_a_device_without_room_is_reported_and_the_cpu_searches(
     tmp_path: Path, family: Family, caplog: pytest.LogCaptureFixture

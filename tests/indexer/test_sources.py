@@ -199,12 +199,3 @@ def test_what_holds_no_pictures_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(InvalidInputError, match=name):
         open_source(tmp_path / name, limits=LIMITS)
-
-
-def test_a_file_past_the_byte_cap_is_not_read(tmp_path: Path) -> None:
-    with (tmp_path / "big.png").open("wb") as file:
-        file.truncate(LIMITS.max_bytes + 1)
-    (item,) = items(tmp_path)
-    assert isinstance(item, SourceItem)
-    with pytest.raises(UnreadableImageError, match="expected at most"):
-        item.read()

@@ -5,7 +5,6 @@ import logging
 import random
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -118,15 +117,6 @@ def test_nobody_listening_is_an_error_of_its_own() -> None:
         taken.bind(("127.0.0.1", 0))  # bound, but not listening: refused
         with pytest.raises(ChatError, match="cannot connect"):
             ask(f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
-
-
-def test_many_threads_share_one_client(server: LanguageServer) -> None:
-    with (
-        closing(EndpointModel(server.url("say"), "tiny")) as model,
-        ThreadPoolExecutor(8) as pool,
-    ):
-        answers = list(pool.map(lambda _: model.complete(PROMPT, PATIENCE_S), range(32)))
-    assert answers == [GOOD["detail"]] * 32
 
 
 def test_what_changes_the_answer_changes_the_name() -> None:
