@@ -8,6 +8,8 @@ one transaction then changes over, and readers that are still at work keep the f
 import os
 import time
 import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +18,12 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from indexer import state as states
-from indexer.ann.build import Watch, in_background
+from indexer.ann.build import BuildStopped, Watch, in_background
 from indexer.ann.index import Family
 from indexer.ann.plan import Plan, plan
 from indexer.ann.rows import Rows
 from indexer.collection import Collection
+from indexer.errors import BusyError
 from indexer.faults import reached
 from indexer.files import size_of, sync_file, sync_folder
 from indexer.lock import WriterLock
@@ -32,7 +35,8 @@ TAIL_SHARE = 0.2  # of the rows that the index was built over: more that came la
 DEAD_SHARE = 0.2  # of all rows: more deleted ones are worth a new file
 FEWEST = 10_000  # rows: smaller collections are scanned in a millisecond whatever their state
 CHUNK = 16_384
-NO_WAIT_S = 0.0
+NO_WAIT_S = 0.0  # for another compaction: it does the same work
+BACKUP_WAIT_S = 3600.0  # for a backup, which ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +105,11 @@ def compact(
 
     Raises:
         BuildStopped: `watch` asked for it; the collection is as it was.
-        BusyError: Another process is compacting this collection.
+        BusyError: Another process is compacting this collection, or a backup of it does not end.
     """
     started = time.monotonic()
     watch = watch or Watch()
-    with WriterLock(collection.folder / "compact.lock", wait_s=NO_WAIT_S).held(), in_background(aims.threads):
+    with _its_turn(collection.folder, watch), in_background(aims.threads):
         before = size_of(collection.folder)
         view = collection.view()
         chosen = family or plan_for(collection, aims).family
@@ -125,6 +129,24 @@ def compact(
             watch.tell("rows", collection.view().built, collection.state().rows)
         freed = before - size_of(collection.folder)
     return CompactReport(chosen if built else None, built, reclaimed, freed, time.monotonic() - started)
+
+
+@contextmanager
+def _its_turn(folder: Path, watch: Watch) -> Iterator[None]:
+    """Refused at once while another compacts, and after whoever backs up now.
+
+    Who backs up again and again holds `compact.lock` nearly always: a compaction that does not queue for it
+    would hardly ever find it free.
+    """
+    with WriterLock(folder / "build.lock", wait_s=NO_WAIT_S).held(), ExitStack() as stack:
+        files = WriterLock(folder / "compact.lock", wait_s=BACKUP_WAIT_S, should_stop=watch.should_stop)
+        try:
+            stack.enter_context(files.held())
+        except BusyError as error:
+            if watch.should_stop():
+                raise BuildStopped from error
+            raise
+        yield
 
 
 def _build(

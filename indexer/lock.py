@@ -1,13 +1,17 @@
-"""One writer at a time in a data directory, whichever process it is."""
+"""One writer at a time in a data directory, whichever process it is, and first come, first served.
+
+Threads of one process queue in `Turns`, processes in `Queue`: the kernel's own lock is a queue for neither.
+"""
 
 import fcntl
 import os
 import socket
+import struct
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
@@ -15,7 +19,10 @@ from pathlib import Path
 from indexer.errors import BusyError, StoreError
 
 WAIT_S = 30.0  # writes take fractions of a second: who waits this long waits for something stuck
-RETRY_S = 0.02
+RETRY_S = 0.002  # a look takes microseconds, and between two looks nobody writes
+FLOCK = "hhqqi"  # struct flock: type, whence, start, length, process
+GUARD = 1 << 62  # the byte that who takes a place holds meanwhile
+GUARD_WAIT_S = 5.0  # it is held for microseconds, also by who will not wait for its turn
 
 
 class Turns:
@@ -69,12 +76,62 @@ class Turns:
                 self._hand_over()
 
 
-class WriterLock:
-    """A lock file, held for one write. The kernel frees it when its holder dies."""
+class Queue:
+    """First come, first served between processes: a place in it is a locked byte of the file.
 
-    def __init__(self, path: Path, *, wait_s: float = WAIT_S) -> None:
+    Who comes locks the byte behind the last one that is locked, and it is their turn once no byte before
+    theirs is locked any more. The kernel unlocks a byte when its process dies or closes the file, so the
+    dead hold nobody up. Without it the lock goes to whoever asks first after it is free: a process that
+    writes without a pause asks microseconds later, and one that looks every few milliseconds starves.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._place = 0
+
+    def try_enter(self) -> bool:
+        """Take the place behind all others; False while somebody else is about to."""
+        if not self._try_lock(GUARD):
+            return False
+        try:
+            while (taken := self._first_locked(self._place, GUARD)) is not None:
+                self._place = taken + 1
+            return self._try_lock(self._place)
+        finally:
+            self._set(fcntl.F_UNLCK, GUARD)
+
+    def is_first(self) -> bool:
+        return self._place == 0 or self._first_locked(0, self._place) is None
+
+    def _first_locked(self, start: int, end: int) -> int | None:
+        """The first byte from `start` that another holds, if one before `end` is."""
+        asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, start, end - start, 0)
+        kind, _, found, *_ = struct.unpack(FLOCK, fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, asked))
+        return None if kind == fcntl.F_UNLCK else int(found)
+
+    def _try_lock(self, byte: int) -> bool:
+        try:
+            self._set(fcntl.F_WRLCK, byte)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _set(self, kind: int, byte: int) -> None:
+        fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, struct.pack(FLOCK, kind, os.SEEK_SET, byte, 1, 0))
+
+
+class WriterLock:
+    """A lock file, held for one write. The kernel frees it when its holder dies.
+
+    Who asks waits `wait_s` at most, and no longer than `should_stop` lets it.
+    """
+
+    def __init__(
+        self, path: Path, *, wait_s: float = WAIT_S, should_stop: Callable[[], bool] = lambda: False
+    ) -> None:
         self._path = path
         self._wait_s = wait_s
+        self._should_stop = should_stop
         self._threads = Turns()
         self._depth = 0
 
@@ -112,14 +169,22 @@ class WriterLock:
             raise StoreError(f"cannot lock {self._path}: {error.strerror}") from error
 
     def _acquire(self, descriptor: int) -> None:
-        deadline = time.monotonic() + self._wait_s
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if time.monotonic() >= deadline:
-                    holder = self._path.read_text("utf-8", "replace") or "another process"
-                    raise BusyError(f"{self._path.parent} is being written by {holder}") from error
-                time.sleep(RETRY_S)
-            else:
-                return
+        """Queue, then take the kernel's lock: versions before the queue hold only that."""
+        queue, asked = Queue(descriptor), time.monotonic()
+        self._wait(queue.try_enter, asked + max(self._wait_s, GUARD_WAIT_S))
+        self._wait(lambda: queue.is_first() and _try_flock(descriptor), asked + self._wait_s)
+
+    def _wait(self, has_come: Callable[[], bool], deadline: float) -> None:
+        while not has_come():
+            if time.monotonic() >= deadline or self._should_stop():
+                holder = self._path.read_text("utf-8", "replace") or "another process"
+                raise BusyError(f"{self._path.parent} is being written by {holder}")
+            time.sleep(RETRY_S)
+
+
+def _try_flock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -22,6 +22,7 @@ from indexer.verify import verify
 from tests.support.build import AIMS
 from tests.support.build import build as rebuild
 from tests.support.pictures import new_image, unit_vectors
+from tests.support.processes import program
 
 DIM = 24
 
@@ -137,8 +138,26 @@ def test_what_a_stopped_reclaim_left_is_not_taken_for_other_pictures(tmp_path: P
 def test_two_compactions_at_once_are_refused(tmp_path: Path) -> None:
     collection = open_collection(tmp_path)
     fill(collection, 10)
-    with WriterLock(collection.folder / "compact.lock").held(), pytest.raises(BusyError, match="process"):
+    with WriterLock(collection.folder / "build.lock").held(), pytest.raises(BusyError, match="process"):
         compact(open_collection(tmp_path), AIMS)
+
+
+def test_a_compaction_gets_its_turn_while_another_process_backs_up_without_a_pause(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    fill(collection, 10)
+    with program("tests.support.backing_up", tmp_path, tmp_path.with_suffix(".backup")) as process:
+        assert process.stdout is not None
+        for _ in range(3):
+            assert process.stdout.readline() == "backed-up\n"
+            compact(collection, AIMS, reclaim=True)
+        assert process.poll() is None
+
+
+def test_a_compaction_that_waits_for_a_backup_can_be_stopped(tmp_path: Path) -> None:
+    collection = open_collection(tmp_path)
+    fill(collection, 10)
+    with WriterLock(collection.folder / "compact.lock").held(), pytest.raises(BuildStopped):
+        compact(collection, AIMS, watch=Watch(should_stop=lambda: True))
 
 
 def test_building_gives_way_to_others(tmp_path: Path) -> None:
