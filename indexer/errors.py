@@ -64,7 +64,7 @@ class ReusedKeyError(InvalidInputError):
 
 
 class UnreadableImageError(InvalidInputError):
-    """A picture that cannot be used. `reason` is one of the words in `indexer.images.REASONS`."""
+    """A picture that cannot be used. `reason` is one of the words in `indexer.imaging.decode.REASONS`."""
 
     code = "unreadable_image"
 

@@ -24,7 +24,7 @@ Metadata = Mapping[str, JSONValue]
 class Picture:
     """A decoded picture: upright, sRGB, alpha composited on white.
 
-    `pixels` may be smaller than the original, never smaller than `indexer.images.WORKING_SIDE` on its
+    `pixels` may be smaller than the original, never smaller than `indexer.imaging.decode.WORKING_SIDE` on its
     longer side unless the original is, or is an SVG, which has no pixels of its own. `width` and `height`
     are those of the original, upright.
     """
@@ -33,7 +33,7 @@ class Picture:
     width: int
     height: int
     format: str  # what the bytes are, in lower case: "jpeg", "png", … never what the name claims
-    metadata: Metadata = field(default_factory=dict)  # from EXIF and XMP; see `indexer.exif`
+    metadata: Metadata = field(default_factory=dict)  # from EXIF and XMP; see `indexer.imaging.exif`
 
 
 @dataclass(frozen=True, slots=True)

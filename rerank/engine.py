@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from functools import partial
 
-from indexer.axis_store import AxisStore
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
+from indexer.collection.view import View
 from indexer.errors import ConflictError
-from indexer.images import Limits
+from indexer.imaging.decode import Limits
 from indexer.protocols import Encoder
-from indexer.view import View
+from indexer.tables.axes import AxisStore
 from rerank.axes.moments import MomentsCache
 from rerank.axes.terms import Taste
 from rerank.match.cache import MatchCache

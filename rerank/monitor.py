@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from indexer.bitmap import Bitmap
+from indexer.ann.bitmap import Bitmap
+from indexer.collection.view import EXACT, View
+from indexer.disk.slots import Slots
 from indexer.errors import KallosError
-from indexer.recall_log import RecallLog
-from indexer.slots import Slots
-from indexer.view import EXACT, View
+from indexer.tables.recall_log import RecallLog
 
 LOG = logging.getLogger("kallos.recall")
 K = 10

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 
-from indexer.slots import Slots
+from indexer.disk.slots import Slots
 from indexer.types import ImageRow
 from rerank.cursor import TIE, Cursor
 

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from indexer.collection.view import View
 from indexer.errors import InvalidQueryError
-from indexer.images import Limits, decode
+from indexer.imaging.decode import Limits, decode
 from indexer.protocols import Encoder
-from indexer.view import View
 from rerank.types import QUERY_TERM, REWRITE_TERM, IdPart, ImagePart, Part, TextPart, VectorPart
 
 SMALLEST_LENGTH = 1e-6  # of a weighted sum of unit vectors: below it the parts have cancelled

@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.bitmap import Bitmap
+from indexer.ann.bitmap import Bitmap
+from indexer.collection.view import EXACT, View
 from indexer.errors import InvalidQueryError
 from indexer.types import ImageRow
-from indexer.view import EXACT, View
 from rerank.axes.moments import spread_of
 from rerank.axes.terms import Taste, Term, combined, scales, warnings
 from rerank.clock import Clock

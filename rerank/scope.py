@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from indexer.bitmap import Bitmap
-from indexer.filters import Filter
-from indexer.view import View
+from indexer.ann.bitmap import Bitmap
+from indexer.collection.view import View
+from indexer.filters.language import Filter
 from rerank.axes.terms import Taste
 from rerank.cursor import Cursor
 from rerank.page import Page

@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from indexer.bitmap import Bitmap
+from indexer.ann.bitmap import Bitmap
+from indexer.collection.view import View
 from indexer.errors import InvalidQueryError
-from indexer.view import View
 from rerank.axes.terms import Taste, Term, combined, scales, warnings
 from rerank.clock import Clock
 from rerank.cursor import Cursor, fingerprint

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
+from indexer.collection.view import View
 from indexer.types import ImageId, ImageRow, JSONValue
-from indexer.view import View
 from rerank.diversity import (
     Collapsed,
     collapse,

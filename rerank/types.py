@@ -7,8 +7,8 @@ from typing import Literal
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.fields import Count
-from indexer.filters import Filter
+from indexer.filters.columns import Count
+from indexer.filters.language import Filter
 from indexer.types import ImageId, ImageRow
 from rerank.diversity import COPY_BITS, COPY_COSINE
 from rerank.match.model import Match

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from indexer.axis_store import Axis, Figures, Standard
-from indexer.filters import field_name
-from indexer.tensor_files import read_safetensors
+from indexer.encoders.tensor_files import read_safetensors
+from indexer.filters.language import field_name
+from indexer.tables.axes import Axis, Figures, Standard
 from rerank.axes.evaluate import Evaluation
 from rerank.axes.examples import MOST_LABELS, MOST_PAIRS, Label, OrderedPair
 from rerank.axes.heads import LARGEST_BYTES, Activation

@@ -16,7 +16,7 @@ from indexer.errors import (
     UnavailableError,
     UnsafePictureError,
 )
-from indexer.generations import Generation
+from indexer.tables.generated import Generation
 from service.generation.orders import Orders
 from service.generation.studio import Studio
 from service.generation.wish import Wish

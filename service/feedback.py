@@ -3,9 +3,9 @@
 import logging
 
 from indexer.errors import StoreError
-from indexer.generations import Generation
+from indexer.tables.generated import Generation
+from indexer.tables.interactions import Wanted, WantedLog
 from indexer.types import ImageId
-from indexer.wanted import Wanted, WantedLog
 from rerank.match.model import Match
 
 LOG = logging.getLogger("kallos.feedback")

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from indexer.generations import Generation
+from indexer.tables.generated import Generation
 from rerank.generate.request import MOST_CHARACTERS, MOST_GUIDANCE, MOST_SEED, MOST_STEPS
 from service.generation.wish import LARGEST_SIDE, MOST_PICTURES, SMALLEST_SIDE, Wish
 from service.schemas import Body, iso

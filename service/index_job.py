@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from indexer.errors import InvalidInputError
-from indexer.ingest import IngestReport, Progress
-from indexer.sources import open_source
+from indexer.ingest.ingest import IngestReport, Progress
+from indexer.sources.sources import open_source
 from indexer.types import JSONValue
 from service.jobs import Control
 from service.wiring import Services

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from math import ceil
 
-from indexer.database import Connection
 from indexer.errors import BudgetError, QueueFullError, ReusedKeyError
+from indexer.tables.database import Connection
 from indexer.types import JSONValue
 
 HOUR_S = 3600.0

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from indexer.database import Connection, Database
 from indexer.errors import ConflictError, KallosError, NotFoundError
-from indexer.ingest import explain
+from indexer.ingest.ingest import explain
+from indexer.tables.database import Connection, Database
 from indexer.types import JSONValue
 from service.job_rules import Once, Rules, pace
 

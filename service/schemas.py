@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from indexer.errors import InvalidInputError
-from indexer.metadata import DEEPEST, storable
+from indexer.tables.metadata import DEEPEST, storable
 from indexer.types import ImageRow
 
 LARGEST_PAGE = 1000

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from indexer.errors import InvalidInputError, InvalidQueryError
-from indexer.filters import field_name, parse_filter
+from indexer.filters.language import field_name, parse_filter
 from indexer.types import ImageId
 from rerank.diversity import COPY_BITS, COPY_COSINE
 from rerank.match.model import DEFAULT_THRESHOLD, Basis, Match

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue, PositiveFloat, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from rerank.generate.options import Dtype, Offload
+from rerank.generate.diffusers.options import Dtype, Offload
 from rerank.rephrase.endpoint import DEFAULT_OPTIONS, AnswerFormat
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from indexer.files import size_of
-from indexer.recall_log import RecallEstimate
+from indexer.disk.files import size_of
+from indexer.tables.recall_log import RecallEstimate
 from service.wiring import Services
 
 

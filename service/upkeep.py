@@ -5,7 +5,7 @@ from dataclasses import asdict
 from threading import Event, Thread
 
 from indexer.ann.build import BuildStopped, Watch
-from indexer.compaction import Aims, CompactReport, compact, is_due
+from indexer.collection.compaction import Aims, CompactReport, compact, is_due
 from indexer.errors import KallosError
 from indexer.types import JSONValue
 from rerank.everyday import EVERYDAY

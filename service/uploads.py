@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from indexer.blobs.originals import UPLOAD, upload_uri
 from indexer.errors import UnreadableImageError
-from indexer.images import decode, sha256_of
-from indexer.ingest import ItemReport
-from indexer.originals import UPLOAD, upload_uri
-from indexer.sources import SourceFailure, SourceItem
+from indexer.imaging.decode import decode, sha256_of
+from indexer.ingest.ingest import ItemReport
+from indexer.sources.sources import SourceFailure, SourceItem
 from indexer.types import ImageId, Metadata
 from service.wiring import Services
 

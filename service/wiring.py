@@ -7,29 +7,29 @@ from pkgutil import resolve_name
 from typing import Any
 
 from indexer.ann.gpu import Gpu
-from indexer.axis_store import AxisStore
-from indexer.collection import Collection
-from indexer.deployed import DeployedStore
+from indexer.blobs.deployed import DeployedStore
+from indexer.blobs.originals import OriginalStore
+from indexer.blobs.thumbnails import ThumbnailStore
+from indexer.collection.collection import Collection
 from indexer.encoders.registry import load_encoder
 from indexer.errors import InvalidInputError, NotFoundError
-from indexer.fetch import UrlFetcher
-from indexer.generations import GenerationStore
-from indexer.images import Limits
-from indexer.ingest import Ingest
-from indexer.measurer import Measurer, Scorer
-from indexer.originals import OriginalStore
+from indexer.imaging.decode import Limits
+from indexer.imaging.measurer import Measurer, Scorer
+from indexer.ingest.ingest import Ingest
 from indexer.protocols import Encoder
-from indexer.recall_log import RecallLog
-from indexer.thumbnails import ThumbnailStore
-from indexer.wanted import WantedLog
+from indexer.sources.fetch import UrlFetcher
+from indexer.tables.axes import AxisStore
+from indexer.tables.generated import GenerationStore
+from indexer.tables.interactions import WantedLog
+from indexer.tables.recall_log import RecallLog
 from rerank.axes.defaults import ensure_default_axes
 from rerank.axes.moments import MomentsCache
 from rerank.engine import Engine
-from rerank.generate.deployed import Load
-from rerank.generate.options import GeneratorOptions, parse_adapters
+from rerank.generate.diffusers.options import GeneratorOptions, parse_adapters
 from rerank.generate.registry import load_generator
 from rerank.generate.request import Generator
 from rerank.generate.safety import Blocklist, Classifier
+from rerank.generate.tuned.deployed import Load
 from rerank.match.cache import MatchCache
 from rerank.monitor import RecallMonitor
 from rerank.rephrase.cache import AnswerCache

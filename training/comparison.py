@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from indexer.contact_sheet import contact_sheet
-from indexer.enlarge import enlarge, to_png
+from indexer.disk.files import replace_text
 from indexer.errors import InvalidInputError
-from indexer.files import replace_text
+from indexer.imaging.contact_sheet import contact_sheet
+from indexer.imaging.enlarge import enlarge, to_png
 from rerank.generate.request import GenerationRequest, Generator
 from training.bootstrap import bootstrap
 from training.policy_gradient.evaluation import Judges, Pictures, frechet, spread

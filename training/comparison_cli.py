@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from indexer.deployed import DeployedStore
+from indexer.blobs.deployed import DeployedStore
 from indexer.errors import InvalidInputError
-from rerank.generate.deployed import base_folder, load_in_service
 from rerank.generate.registry import load_generator
 from rerank.generate.request import Generator
-from rerank.generate.tuned import assemble, read_run
+from rerank.generate.tuned.deployed import base_folder, load_in_service
+from rerank.generate.tuned.run import assemble, read_run
 from training.config import of_table
 from training.heavy import heavy_imports
 from training.prompts.prompt_set import PromptsConfig, load_prompts

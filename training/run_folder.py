@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from indexer.disk.files import replace_text, sha256_of_file
 from indexer.errors import CorruptStoreError
-from indexer.files import replace_text, sha256_of_file
 
 FORMAT = 1
 CARD = "card.json"

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from indexer.ann.bitmap import Bitmap
 from indexer.ann.rows import Rows
-from indexer.bitmap import Bitmap
 from indexer.errors import CorruptStoreError
 
 

@@ -19,12 +19,12 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from indexer.ann.bitmap import Bitmap
 from indexer.ann.flat import Flat
 from indexer.ann.index import Proposer
 from indexer.ann.ivf import Ivf
 from indexer.ann.rows import Rows
 from indexer.ann.segment import read_index, real
-from indexer.bitmap import Bitmap
 from indexer.errors import UnavailableError
 
 LOG = logging.getLogger("kallos.index")

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from indexer.ann.bitmap import Bitmap
 from indexer.ann.rows import Rows
 from indexer.ann.segment import read_index, real
-from indexer.bitmap import Bitmap
 
 LINKS = 16
 BUILD_QUEUE = 100

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from indexer.bitmap import Bitmap
+from indexer.ann.bitmap import Bitmap
 
 Family = Literal["ivf_rabitq", "ivf_sq8", "hnsw", "flat", "cagra"]
 FAMILIES: tuple[Family, ...] = ("ivf_rabitq", "ivf_sq8", "hnsw")

@@ -20,9 +20,9 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 
+from indexer.ann.bitmap import Bitmap
 from indexer.ann.rows import no_team
 from indexer.ann.segment import Estimated, Segment, read_index
-from indexer.bitmap import Bitmap
 
 FEW_LISTS = 256
 SHARED_ROWS = 30_000  # fewer are looked at before a second thread has woken up

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float16, Float32, Int64
 from numpy import ndarray
 
-from indexer.bitmap import Bitmap
+from indexer.ann.bitmap import Bitmap
 
 # Walking the bitmap costs 1.8 ns a row and 250 ns a member, gathering 390 ns a member (1M x 512, one thread,
 # page cache warm): below one member in 64 rows it is cheaper to fetch just those.

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from indexer.axis_store import Axis
-from indexer.bitmap import Bitmap
-from indexer.view import View
+from indexer.ann.bitmap import Bitmap
+from indexer.collection.view import View
+from indexer.tables.axes import Axis
 from rerank.axes.values import values_at
 
 Limits = tuple[float, float | None]

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from indexer.axis_store import Axis, AxisStore
 from indexer.protocols import Encoder
+from indexer.tables.axes import Axis, AxisStore
 from rerank.axes.direction import axis_between
 
 # High end, low end. Several wordings an end cancel the accidents of each.

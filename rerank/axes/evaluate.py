@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.axis_store import Axis, AxisStore, mark_of
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
 from indexer.errors import InvalidAxisError
 from indexer.protocols import Encoder
+from indexer.tables.axes import Axis, AxisStore, mark_of
 from indexer.types import ImageId
 from rerank.axes.examples import Label, distinct_labels
 from rerank.axes.fit import pearson, spearman, spearman_interval, tie_limited_maximum

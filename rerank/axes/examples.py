@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float32, UInt64
 from numpy import ndarray
 
-from indexer.axis_store import mark_of
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
 from indexer.errors import ConflictError, InvalidAxisError
+from indexer.tables.axes import mark_of
 from indexer.types import ImageId, ImageRow, JSONValue
 
 MOST_LABELS = 50_000

@@ -13,11 +13,11 @@ from typing import Any, get_args
 import numpy as np
 from numpy import ndarray
 
-from indexer.axis_store import Axis, AxisKind, AxisStore, Figures, Trust
+from indexer.encoders.tensor_files import Tensors, metadata_of, read_safetensors, write_safetensors
 from indexer.errors import InvalidAxisError
-from indexer.filters import field_name
+from indexer.filters.language import field_name
 from indexer.protocols import Encoder
-from indexer.tensor_files import Tensors, metadata_of, read_safetensors, write_safetensors
+from indexer.tables.axes import Axis, AxisKind, AxisStore, Figures, Trust
 from rerank.axes.direction import check_name
 from rerank.axes.heads import Head
 from rerank.axes.values import check_model

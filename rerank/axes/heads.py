@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
+from indexer.encoders.tensor_files import Tensors, metadata_of, read_safetensors, write_safetensors
 from indexer.errors import InvalidAxisError
-from indexer.tensor_files import Tensors, metadata_of, read_safetensors, write_safetensors
 from rerank.axes.fit import Line, unit_rows
 
 Activation = Literal["none", "relu", "gelu"]

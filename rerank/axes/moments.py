@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
-from indexer.view import View
+from indexer.collection.view import View
 
 SAMPLE = 16_384  # pictures; the standard error of a standard deviation is then under 0.6 %
 DRIFT = 0.05  # of the collection; statistics are taken anew when more has changed

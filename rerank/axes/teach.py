@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.axis_store import Axis, Standard
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
+from indexer.encoders.tensor_files import Tensors
 from indexer.errors import InvalidAxisError
 from indexer.protocols import Encoder
-from indexer.tensor_files import Tensors
+from indexer.tables.axes import Axis, Standard
 from rerank.axes.defaults import prompt_axis
 from rerank.axes.direction import axis_between, check_name
 from rerank.axes.examples import Label, OrderedPair, Pictures

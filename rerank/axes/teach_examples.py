@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from indexer.axis_store import Axis, Figures
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
 from indexer.errors import InvalidAxisError
 from indexer.protocols import Encoder
+from indexer.tables.axes import Axis, Figures
 from rerank.axes.direction import check_name
 from rerank.axes.examples import Label, OrderedPair, Pictures, checked_pairs, described, distinct_labels
 from rerank.axes.fit import Line, Split, fit_left_out, fit_validated, fold_groups, split_groups, unit_rows

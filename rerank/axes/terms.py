@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
-from indexer.axis_store import Axis, AxisStore
-from indexer.bitmap import Bitmap
+from indexer.ann.bitmap import Bitmap
+from indexer.collection.view import View
 from indexer.errors import InvalidQueryError
-from indexer.view import View
+from indexer.tables.axes import Axis, AxisStore
 from rerank.axes.cache import AxisValues, Limits, ValuesCache
 from rerank.axes.moments import MomentsCache, Spread
 from rerank.axes.values import axis_spread, check_model, values_of

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 from numpy import ndarray
 
-from indexer.axis_store import Axis
+from indexer.collection.view import View
 from indexer.errors import ModelMismatchError
-from indexer.view import View
+from indexer.tables.axes import Axis
 from rerank.axes.heads import BLOCK, Head
 from rerank.axes.moments import SAMPLE, Spread, spread_of
 

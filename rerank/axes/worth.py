@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.axis_store import Figures, Trust
 from indexer.errors import InvalidAxisError
+from indexer.tables.axes import Figures, Trust
 from rerank.axes.fit import Interval, fold_groups, spearman, spearman_interval, tie_limited_maximum
 
 SEED = 0  # of splits, folds and resamples: the same examples give the same axis and the same figures

@@ -13,10 +13,8 @@ from typing import Literal
 
 from indexer.encoders import hub
 from indexer.errors import InvalidInputError, KallosError, UnavailableError, UnknownModelError
-from rerank.generate.diffusers_generator import DiffusersGenerator, missing_packages
-from rerank.generate.families import KNOWN_GENERATORS, KnownGenerator
-from rerank.generate.options import Adapter, GeneratorOptions
-from rerank.generate.pipeline_folder import (
+from rerank.generate.diffusers.families import KNOWN_GENERATORS, KnownGenerator
+from rerank.generate.diffusers.folder import (
     CARD,
     HALF,
     INDEX,
@@ -24,8 +22,10 @@ from rerank.generate.pipeline_folder import (
     read_index,
     read_pipeline_folder,
 )
+from rerank.generate.diffusers.generator import DiffusersGenerator, missing_packages
+from rerank.generate.diffusers.options import Adapter, GeneratorOptions
 from rerank.generate.request import Generator
-from rerank.generate.tuned import trained_files
+from rerank.generate.tuned.run import trained_files
 
 BUILTIN = "builtin"
 DIFFUSERS = "diffusers:"
@@ -66,7 +66,7 @@ def load_generator(
         options: For diffusers pipelines. The builtin generator runs on the CPU whatever `device` says.
         threads: CPU threads of the builtin generator; None lets the library choose.
         cache: The Hugging Face cache folder, None the usual one.
-        tuned: With these trained weights: a folder that `rerank.generate.tuned.assemble` filled for `name`.
+        tuned: Trained weights: a folder that `rerank.generate.tuned.run.assemble` filled for `name`.
 
     Raises:
         UnknownModelError: Any other name; the message says what is possible.
@@ -81,7 +81,7 @@ def load_generator(
                 "the builtin generator takes no dtype, offload, adapter, scheduler, steps or guidance "
                 f"setting: expected them with {DIFFUSERS}"
             )
-        from rerank.generate.builtin import FOLDER, BuiltinGenerator
+        from rerank.generate.builtin.generator import FOLDER, BuiltinGenerator
 
         return BuiltinGenerator(threads=threads, folder=tuned or FOLDER)
     if not name.startswith(DIFFUSERS):
@@ -152,7 +152,7 @@ def _source(name: str, path: Path) -> str:
 
 
 def _builtin() -> GeneratorInfo:
-    from rerank.generate.builtin import FOLDER, LICENCE
+    from rerank.generate.builtin.generator import FOLDER, LICENCE
 
     is_here = (FOLDER / INDEX).is_file()
     size = sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file())

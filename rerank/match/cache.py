@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from indexer.collection.view import View
 from indexer.errors import CorruptStoreError, KallosError
 from indexer.protocols import Encoder
-from indexer.view import View
 from rerank.axes.moments import DRIFT, MomentsCache
 from rerank.match.file import load_model, save_model
 from rerank.match.fit import FEWEST_PICTURES, learn

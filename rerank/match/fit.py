@@ -24,8 +24,8 @@ from jaxtyping import Bool, Float32, Float64
 from numpy import ndarray
 from numpy.random import Generator
 
+from indexer.collection.view import View
 from indexer.errors import InvalidInputError
-from indexer.view import View
 from rerank.axes.moments import Moments, Spread
 from rerank.match.evidence import HITS, Bank, evidence
 from rerank.match.logistic import Logistic

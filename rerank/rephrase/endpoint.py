@@ -17,7 +17,7 @@ import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from indexer.errors import InvalidInputError
-from indexer.fetch import checked_endpoint
+from indexer.sources.fetch import checked_endpoint
 from indexer.types import JSONValue
 from rerank.rephrase.chat import ChatAnswerError, ChatError, ChatTimeoutError
 from rerank.rephrase.prompts import Prompt

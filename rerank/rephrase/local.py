@@ -16,8 +16,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from indexer.disk.files import sha256_of_file
 from indexer.errors import CorruptStoreError, InvalidInputError, UnavailableError
-from indexer.files import sha256_of_file
 from rerank.rephrase.chat import ChatError, ChatTimeoutError
 from rerank.rephrase.prompts import Prompt
 

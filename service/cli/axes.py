@@ -9,10 +9,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from indexer.axis_store import Axis
 from indexer.errors import InvalidAxisError
-from indexer.filters import field_name
-from indexer.remeasure import measure_missing
+from indexer.filters.language import field_name
+from indexer.ingest.remeasure import measure_missing
+from indexer.tables.axes import Axis
 from rerank.axes.evaluate import evaluate as judge
 from rerank.axes.file import export_axis, import_axis
 from rerank.axes.heads import activation_named

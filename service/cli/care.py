@@ -10,19 +10,19 @@ from rich.table import Table
 from indexer.ann.build import BuildStopped, Watch
 from indexer.ann.index import FAMILIES, GPU_FAMILIES, Family
 from indexer.ann.plan import Plan
-from indexer.backup import BackupReport
-from indexer.backup import backup as run_backup
-from indexer.backup import restore as run_restore
-from indexer.collection import Collection as Store
-from indexer.compaction import Aims, CompactReport, plan_for
-from indexer.compaction import compact as run_compact
+from indexer.collection.backup import BackupReport
+from indexer.collection.backup import backup as run_backup
+from indexer.collection.backup import restore as run_restore
+from indexer.collection.collection import Collection as Store
+from indexer.collection.compaction import Aims, CompactReport, plan_for
+from indexer.collection.compaction import compact as run_compact
+from indexer.collection.verify import verify as run_verify
 from indexer.encoders.openclip import OpenClipEncoder
 from indexer.encoders.openclip_export import export_onnx
 from indexer.encoders.registry import ModelInfo, list_models, load_encoder
 from indexer.encoders.registry import download as download_weights
 from indexer.errors import InvalidInputError
 from indexer.types import ImageId
-from indexer.verify import verify as run_verify
 from service.cli.index import Interrupt, steps_bar
 from service.cli.options import Collection, DataDir, Json, settings_from
 from service.cli.output import ERR, OUT, print_json

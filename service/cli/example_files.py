@@ -4,9 +4,9 @@ import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
+from indexer.encoders.tensor_files import Tensors, read_checkpoint, read_safetensors
 from indexer.errors import InvalidInputError, NotFoundError
-from indexer.tensor_files import Tensors, read_checkpoint, read_safetensors
 from rerank.axes.examples import Label, OrderedPair
 
 PICTURE = ("id", "path", "uri", "image")

@@ -8,7 +8,7 @@ import typer
 from rich.progress import TaskID
 
 from indexer.errors import InvalidInputError
-from indexer.generations import Generation
+from indexer.tables.generated import Generation
 from rerank.generate.request import Progress
 from service.cli.index import Interrupt, steps_bar
 from service.cli.options import Collection, DataDir, Json, settings_from

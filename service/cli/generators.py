@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from indexer.deployed import DeployedStore
+from indexer.blobs.deployed import DeployedStore
 from indexer.types import JSONValue
 from rerank.generate.registry import download, list_generators
 from service.cli.options import DataDir, Json, settings_from

@@ -16,9 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from indexer.ingest import IngestReport
-from indexer.ingest import Progress as Count
-from indexer.sources import open_source
+from indexer.ingest.ingest import IngestReport
+from indexer.ingest.ingest import Progress as Count
+from indexer.sources.sources import open_source
 from service.cli.options import Collection, DataDir, Json, Model, settings_from
 from service.cli.output import ERR, OUT, print_json
 from service.index_job import merged, report_json

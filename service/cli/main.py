@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import typer
 
+from benchmarks import cli as bench
 from indexer.errors import InvalidInputError, KallosError
-from service.cli import axes, bench, generators
+from service.cli import axes, generators
 from service.cli.care import backup, compact, delete, models_app, restore, stats, verify
 from service.cli.generate import generate
 from service.cli.index import index

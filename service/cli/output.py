@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from indexer.contact_sheet import contact_sheet
-from indexer.images import thumbnail_of
+from indexer.imaging.contact_sheet import contact_sheet
+from indexer.imaging.decode import thumbnail_of
 from rerank.match.model import DEFAULT_THRESHOLD, Match
 from rerank.types import Answer, Hit
 from service.search_schemas import SearchAnswer

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar, get_args
 import typer
 
 from indexer.errors import InvalidInputError, InvalidQueryError
-from indexer.filters import Filter, parse_filter
+from indexer.filters.language import Filter, parse_filter
 from indexer.types import ImageId
 from rerank.rephrase.types import Mode
 from rerank.types import (

@@ -4,12 +4,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.deployed import DeployedStore
+from indexer.blobs.deployed import DeployedStore
 from indexer.errors import ConflictError, CorruptStoreError, InvalidInputError
 from indexer.types import JSONValue
-from rerank.generate.deployed import Load, base_folder, load_in_service
 from rerank.generate.registry import BUILTIN
-from rerank.generate.tuned import TunedRun, assemble, read_run
+from rerank.generate.tuned.deployed import Load, base_folder, load_in_service
+from rerank.generate.tuned.run import TunedRun, assemble, read_run
 
 COMPARISON = "comparison.json"
 Comparison = dict[str, JSONValue]

@@ -8,10 +8,10 @@ import logging
 from collections.abc import Callable
 from threading import Lock
 
-from indexer.deployed import DeployedStore
+from indexer.blobs.deployed import DeployedStore
 from indexer.errors import CorruptStoreError
-from rerank.generate.deployed import Load, load_in_service
 from rerank.generate.request import Generated, GenerationRequest, Generator, Progress
+from rerank.generate.tuned.deployed import Load, load_in_service
 
 LOG = logging.getLogger("kallos.generator")
 

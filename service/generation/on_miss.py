@@ -6,9 +6,9 @@ from threading import Lock
 from typing import Literal
 
 from indexer.errors import InvalidInputError, KallosError, LimitError
-from indexer.generations import Generation, GenerationStore
-from indexer.images import sha256_of
-from indexer.wanted import MISS_SUBJECT
+from indexer.imaging.decode import sha256_of
+from indexer.tables.generated import Generation, GenerationStore
+from indexer.tables.interactions import MISS_SUBJECT
 from rerank.generate.safety import normalised
 from rerank.match.model import Match
 from rerank.query import rephrasable

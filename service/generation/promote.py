@@ -1,7 +1,7 @@
 """A generated picture becomes one of the collection."""
 
 from indexer.errors import UnreadableImageError
-from indexer.generations import Generation
+from indexer.tables.generated import Generation
 from indexer.types import ImageId, ImageRow, JSONValue
 from service.uploads import Upload, add_uploads
 from service.wiring import Services

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from threading import RLock
 
-from indexer.enlarge import resize
+from indexer.blobs.originals import OriginalStore
 from indexer.errors import OutOfMemoryError, PictureRefusedError
-from indexer.generations import Generation, GenerationStore
-from indexer.images import sha256_of
-from indexer.originals import OriginalStore
-from indexer.provenance import Origin, to_signed_png
+from indexer.imaging.decode import sha256_of
+from indexer.imaging.enlarge import resize
+from indexer.imaging.provenance import Origin, to_signed_png
+from indexer.tables.generated import Generation, GenerationStore
 from indexer.types import JSONValue
 from rerank.generate.request import Generated, Generator, Pixels, Progress
 from rerank.generate.safety import Blocklist, Classifier

@@ -3,7 +3,7 @@
 import base64
 
 from indexer.errors import PictureRefusedError
-from indexer.provenance import to_preview
+from indexer.imaging.provenance import to_preview
 from indexer.types import JSONValue
 from rerank.generate.request import Progress
 from service.generation.studio import Studio

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, status
 from pydantic import BaseModel, ConfigDict, Field
 
+from indexer.tables.interactions import MOST_CHARACTERS
 from indexer.types import ImageId
-from indexer.wanted import MOST_CHARACTERS
 from service.deps import ServicesDep
 from service.schemas import AnyImageId, Body
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response, status
 
-from indexer.images import render
+from indexer.imaging.decode import render
 from service.content import picture
 from service.deps import ClientDep, IdempotencyKey, OrdersDep, ServicesDep
 from service.generate_schemas import GenerateRequest, GenerationBody, GenerationList

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
 from indexer.errors import InvalidInputError
-from indexer.filters import Filter, parse_filter_text
-from indexer.images import THUMBNAIL_SIDE, media_type, render, thumbnail_of
-from indexer.ingest import ItemReport
+from indexer.filters.language import Filter, parse_filter_text
+from indexer.imaging.decode import THUMBNAIL_SIDE, media_type, render, thumbnail_of
+from indexer.ingest.ingest import ItemReport
 from indexer.types import ImageId, ImageRow
 from service.content import picture
 from service.deps import Queued, ServicesDep

@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from indexer.errors import UnknownModelError
-from indexer.generations import Generation
+from indexer.tables.generated import Generation
 from service.deps import ClientDep, JobsDep, OrdersDep, ServicesDep
 from service.doors import pictures_for
 from service.errors import door_responses

@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from indexer.errors import InvalidInputError
-from indexer.generations import Generation
+from indexer.tables.generated import Generation
 from rerank.generate.request import MOST_SEED
 from service.deps import ClientDep, JobsDep, OrdersDep, ServicesDep
 from service.doors import pictures_for

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from indexer.errors import InvalidInputError
-from rerank.generate.options import GeneratorOptions
+from rerank.generate.diffusers.options import GeneratorOptions
 from rerank.generate.registry import load_generator
 from rerank.generate.request import GenerationRequest, Generator, Progress
 from tests.support.tiny_pipelines import write_pipeline

@@ -8,7 +8,7 @@ import click
 import pytest
 from typer.main import get_command
 
-from indexer.images import REASONS
+from indexer.imaging.decode import REASONS
 from service.app import create_app
 from service.axis_schemas import AxisRequest, EvaluateRequest
 from service.cli.main import app as kallos

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.backup import backup, restore
-from indexer.collection import Collection
+from indexer.collection.backup import backup, restore
+from indexer.collection.collection import Collection
+from indexer.collection.verify import verify
 from indexer.errors import ConflictError, CorruptStoreError, NotFoundError, StoreError
-from indexer.verify import verify
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
 
@@ -71,7 +71,7 @@ def test_a_backup_that_was_killed_is_the_one_before_it(tmp_path: Path) -> None:
 
     collection.add([new_image(f"late-{i}") for i in range(3)], unit_vectors(3, DIM, seed=4))
     build(collection, "ivf_sq8")  # covers pictures that the first backup does not know
-    code = "import sys, pathlib, indexer.backup as b; b.backup(*map(pathlib.Path, sys.argv[1:]))"
+    code = "import sys, pathlib, indexer.collection.backup as b; b.backup(*map(pathlib.Path, sys.argv[1:]))"
     environment = os.environ | {"KALLOS_CRASH_AT": "backup-copied"}
     killed = subprocess.run([sys.executable, "-c", code, data, target], env=environment, check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -190,7 +190,7 @@ def test_a_store_of_the_first_schema_is_read_and_goes_on(tmp_path: Path) -> None
 FILL_UP = """
 import sys
 from pathlib import Path
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
 from indexer.errors import StoreError
 from tests.support.pictures import new_image, unit_vectors
 collection = Collection.open(Path(sys.argv[1]), model_id="test-1", dim=256)

@@ -9,14 +9,14 @@ import pytest
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer import snapshots
 from indexer.ann.index import FAMILIES, Family
-from indexer.collection import Collection
+from indexer.collection import index_store as snapshots
+from indexer.collection.collection import Collection
+from indexer.collection.verify import verify
+from indexer.disk.manifest import Manifest
 from indexer.errors import CorruptStoreError, InvalidInputError, ModelMismatchError, NotFoundError
-from indexer.filters import parse_filter
-from indexer.manifest import Manifest
+from indexer.filters.language import parse_filter
 from indexer.types import ImageId
-from indexer.verify import verify
 from tests.support.build import build
 from tests.support.limits import nothing_opened
 from tests.support.pictures import new_image, unit_vectors

@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
+from indexer.collection.verify import verify
 from indexer.types import ImageId
-from indexer.verify import verify
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
 

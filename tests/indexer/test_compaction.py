@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexer.ann.bitmap import Bitmap
 from indexer.ann.build import BuildStopped, Watch, build
 from indexer.ann.index import FAMILIES, Calibration, Family, Point
 from indexer.ann.plan import plan
 from indexer.ann.rows import Rows
-from indexer.bitmap import Bitmap
-from indexer.collection import Collection
-from indexer.compaction import compact, is_due
+from indexer.collection.collection import Collection
+from indexer.collection.compaction import compact, is_due
+from indexer.collection.verify import verify
+from indexer.disk.lock import WriterLock
+from indexer.disk.slots import SlotMap
 from indexer.errors import BusyError
-from indexer.filters import parse_filter
-from indexer.lock import WriterLock
-from indexer.slots import SlotMap
+from indexer.filters.language import parse_filter
 from indexer.types import ImageId
-from indexer.verify import verify
 from tests.support.build import AIMS
 from tests.support.build import build as rebuild
 from tests.support.pictures import new_image, unit_vectors

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.collection import Collection
-from indexer.faults import POINTS
+from indexer.collection.collection import Collection
+from indexer.collection.verify import verify
+from indexer.disk.faults import POINTS
 from indexer.types import ImageId
-from indexer.verify import verify
 from tests.support.pictures import new_image, unit_vectors
 from tests.support.writer import BATCH, DIM, SCRATCH
 

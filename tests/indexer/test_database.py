@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.database import Database
 from indexer.errors import StoreError
+from indexer.tables.database import Database
 
 OPEN_FILES = Path("/proc/self/fd")
 

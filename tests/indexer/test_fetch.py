@@ -3,8 +3,8 @@
 import pytest
 
 from indexer.errors import UnreadableImageError
-from indexer.fetch import UrlFetcher, is_public
-from indexer.images import Limits
+from indexer.imaging.decode import Limits
+from indexer.sources.fetch import UrlFetcher, is_public
 from tests.support.web import PNG, web_server
 
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=1 << 24)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.files import size_of
+from indexer.disk.files import size_of
 
 
 def test_files_that_vanish_while_a_folder_is_measured_do_not_count(

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.collection import DATABASE, Collection
+from indexer.collection.collection import DATABASE, Collection
 from indexer.errors import InvalidFilterError
-from indexer.filters import parse_filter
+from indexer.filters.language import parse_filter
 from indexer.types import ImageRow, JSONValue
 from tests.support.pictures import new_image, unit_vectors
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.backup import backup, restore
-from indexer.collection import Collection
+from indexer.blobs.originals import OriginalStore, upload_uri
+from indexer.collection.backup import backup, restore
+from indexer.collection.collection import Collection
+from indexer.collection.verify import verify
 from indexer.errors import NotFoundError, StoreError
-from indexer.generations import Generation, GenerationStore
-from indexer.originals import OriginalStore, upload_uri
-from indexer.provenance import PREVIEW_SIDE, SOURCE_TYPE, XMP_KEY, Origin, to_preview, to_signed_png
-from indexer.verify import verify
+from indexer.imaging.provenance import PREVIEW_SIDE, SOURCE_TYPE, XMP_KEY, Origin, to_preview, to_signed_png
+from indexer.tables.generated import Generation, GenerationStore
 from tests.support.limits import nothing_written
 from tests.support.pictures import new_image, unit_vectors
 

@@ -14,14 +14,14 @@ import pytest
 from jaxtyping import Float32
 from numpy import ndarray
 
+from indexer.ann.bitmap import Bitmap
 from indexer.ann.gpu import Gpu, load_cagra
 from indexer.ann.index import Family
 from indexer.ann.plan import plan
 from indexer.ann.rows import Rows
-from indexer.bitmap import Bitmap
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
 from indexer.errors import UnavailableError
-from indexer.filters import parse_filter
+from indexer.filters.language import parse_filter
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from indexer.errors import UnreadableImageError
-from indexer.images import REASONS, WORKING_SIDE, Limits, decode, free_memory, render, thumbnail_of
+from indexer.imaging.decode import REASONS, WORKING_SIDE, Limits, decode, free_memory, render, thumbnail_of
 from tests.support.files import (
     BLUE,
     GREEN,

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from indexer.collection import Collection
+from indexer.blobs.thumbnails import ThumbnailStore
+from indexer.collection.collection import Collection
 from indexer.errors import StoreError
-from indexer.filters import parse_filter
-from indexer.images import Limits
-from indexer.ingest import Ingest, IngestReport, ItemReport, Progress
-from indexer.sources import Source, SourceFailure, SourceItem, open_source
-from indexer.thumbnails import ThumbnailStore
+from indexer.filters.language import parse_filter
+from indexer.imaging.decode import Limits
+from indexer.ingest.ingest import Ingest, IngestReport, ItemReport, Progress
+from indexer.sources.sources import Source, SourceFailure, SourceItem, open_source
 from indexer.types import ImageId
 from tests.support.encoder import DIM, ColourEncoder
 from tests.support.files import encoded, noise, write_shard

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from indexer.disk.lock import Queue, Turns, WriterLock
 from indexer.errors import BusyError, StoreError
-from indexer.lock import Queue, Turns, WriterLock
 from tests.support.limits import nothing_written
 from tests.support.processes import program
 

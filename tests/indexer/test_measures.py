@@ -8,10 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter
 
-from indexer.images import Limits, at_scale, decode
-from indexer.measures import MEASURED_SIDE, Measures, brightness, colourfulness, dhash, hash_distance, measure
-from indexer.measures import sharpness as sharpness_of
-from indexer.metadata import filled
+from indexer.imaging.decode import Limits, at_scale, decode
+from indexer.imaging.measures import (
+    MEASURED_SIDE,
+    Measures,
+    brightness,
+    colourfulness,
+    dhash,
+    hash_distance,
+    measure,
+)
+from indexer.imaging.measures import sharpness as sharpness_of
+from indexer.tables.metadata import filled
 from indexer.types import JSONValue
 from tests.support.files import encoded
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.collection import Collection
-from indexer.originals import OriginalStore
+from indexer.blobs.originals import OriginalStore
+from indexer.collection.collection import Collection
 from tests.support.files import write_shard
 from tests.support.pictures import new_image, unit_vectors
 

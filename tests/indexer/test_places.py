@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from jaxtyping import Float64
 from numpy import ndarray
 
-from indexer.collection import Collection
-from indexer.filters import parse_filter
-from indexer.places import EARTH_M, are_inside, are_near, distance_m
+from indexer.collection.collection import Collection
+from indexer.filters.geo import EARTH_M, are_inside, are_near, distance_m
+from indexer.filters.language import parse_filter
 from tests.support.pictures import new_image, unit_vectors
 
 HALF_WAY_M = np.pi * EARTH_M

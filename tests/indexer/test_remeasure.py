@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.collection import Collection
+from indexer.blobs.originals import OriginalStore
+from indexer.blobs.thumbnails import ThumbnailStore
+from indexer.collection.collection import Collection
+from indexer.collection.verify import verify
 from indexer.errors import NotFoundError
-from indexer.images import Limits
-from indexer.ingest import Ingest
-from indexer.measurer import Measurer
-from indexer.measures import FIELDS
-from indexer.originals import OriginalStore
-from indexer.remeasure import MeasureReport, measure_missing
-from indexer.sources import open_source
-from indexer.thumbnails import ThumbnailStore
+from indexer.imaging.decode import Limits
+from indexer.imaging.measurer import Measurer
+from indexer.imaging.measures import FIELDS
+from indexer.ingest.ingest import Ingest
+from indexer.ingest.remeasure import MeasureReport, measure_missing
+from indexer.sources.sources import open_source
 from indexer.types import ImageId, ImageRow
-from indexer.verify import verify
 from tests.support.encoder import DIM, ColourEncoder
 from tests.support.files import encoded, noise
 

@@ -14,12 +14,12 @@ from indexer.ann.index import Family
 from indexer.ann.ivf import Ivf
 from indexer.ann.rows import Rows
 from indexer.ann.segment import Segment
-from indexer.backup import backup, restore
-from indexer.collection import Collection
-from indexer.compaction import compact
-from indexer.filters import parse_filter
-from indexer.mapping import map_beyond
-from indexer.verify import verify
+from indexer.collection.backup import backup, restore
+from indexer.collection.collection import Collection
+from indexer.collection.compaction import compact
+from indexer.collection.verify import verify
+from indexer.disk.mapping import map_beyond
+from indexer.filters.language import parse_filter
 from tests.support.build import AIMS, build
 from tests.support.pictures import new_image, unit_vectors
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.metadata import DEEPEST
-from indexer.sidecars import LARGEST, READERS, read_sidecars
+from indexer.sources.sidecars import LARGEST, READERS, read_sidecars
+from indexer.tables.metadata import DEEPEST
 
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"

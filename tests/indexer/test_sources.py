@@ -12,8 +12,8 @@ import pyarrow.parquet
 import pytest
 
 from indexer.errors import InvalidInputError, UnreadableImageError
-from indexer.images import Limits
-from indexer.sources import FolderSource, SourceFailure, SourceItem, open_source
+from indexer.imaging.decode import Limits
+from indexer.sources.sources import FolderSource, SourceFailure, SourceItem, open_source
 from tests.support.files import encoded, noise, write_shard
 
 LIMITS = Limits(max_bytes=1 << 20, max_pixels=1 << 24)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from indexer.faults import POINTS
+from indexer.disk.faults import POINTS
 from tests.torture.kill_loop import kill_loop
 from tests.torture.model_run import ModelRun
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from indexer.database import MIGRATIONS, Database
 from indexer.errors import StoreError
+from indexer.tables.database import MIGRATIONS, Database
+from indexer.tables.interactions import MOST_CHARACTERS, Wanted, WantedLog
 from indexer.types import ImageId
-from indexer.wanted import MOST_CHARACTERS, Wanted, WantedLog
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.axis_store import Axis, AxisStore
-from indexer.collection import Collection
-from indexer.filters import parse_filter
-from indexer.images import Limits
+from indexer.collection.collection import Collection
+from indexer.filters.language import parse_filter
+from indexer.imaging.decode import Limits
+from indexer.tables.axes import Axis, AxisStore
 from indexer.types import ImageId
 from rerank.axes.defaults import ensure_default_axes
 from rerank.axes.teach import teach_by_extremes

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.axis_store import AxisStore
-from indexer.collection import Collection
-from indexer.compaction import Aims, compact
-from indexer.filters import parse_filter
+from indexer.collection.collection import Collection
+from indexer.collection.compaction import Aims, compact
+from indexer.filters.language import parse_filter
+from indexer.tables.axes import AxisStore
 from rerank.axes.teach import FromExtremes, teach
 from rerank.types import SearchQuery, VectorPart
 from tests.support.encoder import DIM, ColourEncoder

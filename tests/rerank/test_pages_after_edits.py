@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.axis_store import AxisStore
-from indexer.collection import Collection
-from indexer.compaction import Aims, compact
+from indexer.collection.collection import Collection
+from indexer.collection.compaction import Aims, compact
+from indexer.collection.view import View
 from indexer.errors import ConflictError
-from indexer.filters import parse_filter
+from indexer.filters.language import parse_filter
+from indexer.tables.axes import AxisStore
 from indexer.types import ImageId, ImageRow
-from indexer.view import View
 from rerank.axes.teach import teach_by_extremes, teach_by_field
 from rerank.engine import Engine
 from rerank.types import Answer, Deduplicate, Diversify, RankQuery, Rerank, SearchQuery, VectorPart

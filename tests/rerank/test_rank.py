@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.axis_store import AxisStore
-from indexer.bitmap import Bitmap
-from indexer.collection import Collection
-from indexer.compaction import Aims, compact
+from indexer.ann.bitmap import Bitmap
+from indexer.collection.collection import Collection
+from indexer.collection.compaction import Aims, compact
 from indexer.errors import InvalidCursorError, InvalidQueryError
+from indexer.tables.axes import AxisStore
 from indexer.types import ImageId
 from rerank.axes.cache import AxisValues
 from rerank.axes.teach import teach_by_extremes, teach_by_field

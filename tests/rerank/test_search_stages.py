@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.axis_store import AxisStore
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
 from indexer.errors import InvalidCursorError, InvalidQueryError
-from indexer.images import Limits
+from indexer.imaging.decode import Limits
+from indexer.tables.axes import AxisStore
 from indexer.types import JSONValue
 from rerank.axes.moments import MomentsCache
 from rerank.axes.teach import FromExtremes, FromField, teach

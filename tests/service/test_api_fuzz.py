@@ -11,7 +11,7 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.testclient import TestClient
 
-from indexer.sources import open_source
+from indexer.sources.sources import open_source
 from service.app import create_app
 from service.settings import Settings
 from service.wiring import open_services

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from indexer.collection import Collection
-from indexer.verify import verify
+from indexer.collection.collection import Collection
+from indexer.collection.verify import verify
 from service.cli.main import main
 from tests.support.files import encoded, noise, png_that_claims
 from tests.support.server import write_pictures

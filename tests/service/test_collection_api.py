@@ -11,8 +11,8 @@ import httpx
 import numpy as np
 import pytest
 
-from indexer.collection import Collection
-from indexer.recall_log import RecallLog
+from indexer.collection.collection import Collection
+from indexer.tables.recall_log import RecallLog
 from rerank.monitor import RecallMonitor, Sample
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors

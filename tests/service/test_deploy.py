@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.backup import backup, restore
-from indexer.deployed import DeployedStore
-from indexer.faults import GENERATOR_POINTS
-from indexer.verify import verify
-from rerank.generate.builtin import FOLDER
+from indexer.blobs.deployed import DeployedStore
+from indexer.collection.backup import backup, restore
+from indexer.collection.verify import verify
+from indexer.disk.faults import GENERATOR_POINTS
+from rerank.generate.builtin.generator import FOLDER
 from rerank.generate.request import GenerationRequest, Generator, Pixels, Progress
 from service.cli.main import main
 from service.settings import Settings

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from indexer.errors import InvalidInputError
-from rerank.generate.diffusers_generator import DiffusersGenerator
-from rerank.generate.families import FAMILIES
-from rerank.generate.options import Adapter as AdapterFile
+from rerank.generate.diffusers.families import FAMILIES
+from rerank.generate.diffusers.generator import DiffusersGenerator
+from rerank.generate.diffusers.options import Adapter as AdapterFile
 from rerank.generate.registry import load_generator
-from rerank.generate.tuned import TunedRun, read_run
+from rerank.generate.tuned.run import TunedRun, read_run
 from service.cli.main import main
 from service.settings import Settings
 from service.wiring import open_generator

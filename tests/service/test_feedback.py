@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from indexer.collection import DATABASE
-from indexer.database import Database
-from indexer.wanted import Wanted, WantedLog
+from indexer.collection.collection import DATABASE
+from indexer.tables.database import Database
+from indexer.tables.interactions import Wanted, WantedLog
 from rerank.generate.safety import Blocklist
 from tests.service.test_collection_api import until
 from tests.support.painter import Painter

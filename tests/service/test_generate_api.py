@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.provenance import SOURCE_TYPE, XMP_KEY
-from indexer.verify import verify
+from indexer.collection.verify import verify
+from indexer.imaging.provenance import SOURCE_TYPE, XMP_KEY
 from rerank.generate.request import GenerationRequest, Pixels
 from rerank.generate.safety import Verdict
 from tests.service.test_collection_api import until

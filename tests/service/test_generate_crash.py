@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 
-from indexer.collection import DATABASE
-from indexer.database import Database
-from indexer.verify import verify
+from indexer.collection.collection import DATABASE
+from indexer.collection.verify import verify
+from indexer.tables.database import Database
 from service.generation.work import MOST_ATTEMPTS
 from tests.service.test_collection_api import until
 

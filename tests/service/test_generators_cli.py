@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from indexer.errors import InvalidInputError
-from rerank.generate.builtin import BuiltinGenerator
-from rerank.generate.diffusers_generator import DiffusersGenerator
+from rerank.generate.builtin.generator import BuiltinGenerator
+from rerank.generate.diffusers.generator import DiffusersGenerator
 from rerank.generate.request import GenerationRequest
 from service.cli.main import main
 from service.settings import Settings

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from indexer.metadata import DEEPEST
+from indexer.tables.metadata import DEEPEST
 from tests.support.files import encoded, noise
 from tests.support.server import COLOURS, kallos_server
 from tests.support.web import web_server

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from indexer.database import MIGRATIONS, Database
 from indexer.errors import (
     BudgetError,
     ConflictError,
@@ -16,6 +15,7 @@ from indexer.errors import (
     QueueFullError,
     ReusedKeyError,
 )
+from indexer.tables.database import MIGRATIONS, Database
 from indexer.types import JSONValue
 from service.job_rules import HOUR_S, Once, Rules
 from service.jobs import Control, JobRunner, Order

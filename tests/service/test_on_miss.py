@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from indexer.collection import Collection
-from indexer.generations import GenerationStore
-from indexer.originals import OriginalStore
+from indexer.blobs.originals import OriginalStore
+from indexer.collection.collection import Collection
+from indexer.tables.generated import GenerationStore
 from indexer.types import ImageId
 from rerank.generate.safety import Blocklist
 from rerank.match.model import Match

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from indexer.collection import Collection
+from indexer.blobs.originals import OriginalStore
+from indexer.collection.collection import Collection
 from indexer.errors import InvalidInputError, PromptRefusedError
-from indexer.generations import GenerationStore
-from indexer.originals import OriginalStore
+from indexer.tables.generated import GenerationStore
 from rerank.generate.request import Pixels
 from rerank.generate.safety import Blocklist, Verdict
 from service.generation.studio import DISPLAY_SIDE, Studio, fitted_size

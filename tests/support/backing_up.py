@@ -6,7 +6,7 @@ Usage: python -m tests.support.backing_up DATA_DIR TARGET
 import sys
 from pathlib import Path
 
-from indexer.backup import backup
+from indexer.collection.backup import backup
 
 
 def main(data_dir: str, target: str) -> None:

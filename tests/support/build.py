@@ -1,8 +1,8 @@
 """Compaction with the aims of a test: small memory, one thread."""
 
 from indexer.ann.index import Family
-from indexer.collection import Collection
-from indexer.compaction import Aims, CompactReport, compact
+from indexer.collection.collection import Collection
+from indexer.collection.compaction import Aims, CompactReport, compact
 
 AIMS = Aims(memory_bytes=1 << 30)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 from numpy.typing import NDArray
 
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
 from indexer.protocols import ShippedAxis
 from tests.support.pictures import new_image
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rerank.generate.diffusers_generator import DiffusersGenerator
-from rerank.generate.options import GeneratorOptions
+from rerank.generate.diffusers.generator import DiffusersGenerator
+from rerank.generate.diffusers.options import GeneratorOptions
 from rerank.generate.registry import load_generator
 from rerank.generate.request import GenerationRequest, Pixels
 

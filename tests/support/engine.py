@@ -1,8 +1,8 @@
 """An engine over a collection of `ColourEncoder`, for tests."""
 
-from indexer.axis_store import AxisStore
-from indexer.collection import Collection
-from indexer.images import Limits
+from indexer.collection.collection import Collection
+from indexer.imaging.decode import Limits
+from indexer.tables.axes import AxisStore
 from rerank.axes.moments import MomentsCache
 from rerank.engine import Engine
 from rerank.match.cache import MatchCache

@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from indexer.lock import WriterLock
+from indexer.disk.lock import WriterLock
 
 
 def main(lock_path: str, count_path: str, manner: str) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy import ndarray
 from safetensors.numpy import load_file, save_file
 
-from rerank.generate.builtin import FOLDER
-from rerank.generate.folder import WEIGHTS
-from rerank.generate.tuned import LORA, WHOLE, TunedRun, read_run
+from rerank.generate.builtin.folder import WEIGHTS
+from rerank.generate.builtin.generator import FOLDER
+from rerank.generate.tuned.run import LORA, WHOLE, TunedRun, read_run
 from training.run_folder import write_card
 
 BASE = "builtin-generator-1"

@@ -11,7 +11,7 @@ import httpx
 import uvicorn
 from PIL import Image
 
-from indexer.sources import open_source
+from indexer.sources.sources import open_source
 from rerank.generate.request import Generator
 from service.app import create_app
 from service.settings import Settings

@@ -14,8 +14,8 @@ import threading
 import time
 from pathlib import Path
 
-from indexer.backup import backup
-from indexer.collection import Collection
+from indexer.collection.backup import backup
+from indexer.collection.collection import Collection
 from indexer.errors import KallosError
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors

@@ -8,10 +8,10 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from safetensors.numpy import save_file
 
-from indexer.axis_store import AxisStore
-from indexer.collection import Collection
-from indexer.images import at_scale
-from indexer.measures import MEASURED_SIDE, measure
+from indexer.collection.collection import Collection
+from indexer.imaging.decode import at_scale
+from indexer.imaging.measures import MEASURED_SIDE, measure
+from indexer.tables.axes import AxisStore
 from rerank.axes.teach import FromField, FromHead, FromPrompts, teach
 from tests.support.files import noise
 from tests.support.pictures import new_image

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rerank.generate.latents import PatchCodec
+from rerank.generate.builtin.latents import PatchCodec
 from training.config import read_config
 from training.generator.config import RECIPE, GeneratorConfig
 

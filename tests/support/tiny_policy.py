@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from rerank.generate.pipeline import BuiltinPipeline, PatchAutoencoder
+from rerank.generate.builtin.torch_pipeline import BuiltinPipeline, PatchAutoencoder
 from tests.support.tiny_generator import random_codec, tiny_config
 from training.generator.model import build
 from training.policies.builtin import BuiltinPolicy

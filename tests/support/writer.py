@@ -6,7 +6,7 @@ Usage: python -m tests.support.writer DATA_DIR FIRST BATCHES
 import sys
 from pathlib import Path
 
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
 

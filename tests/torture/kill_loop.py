@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.backup import restore
-from indexer.collection import Collection
-from indexer.faults import POINTS
-from indexer.verify import verify
+from indexer.collection.backup import restore
+from indexer.collection.collection import Collection
+from indexer.collection.verify import verify
+from indexer.disk.faults import POINTS
 from tests.support.pictures import new_image, unit_vectors
 from tests.support.storm import DIM, vector_seed
 

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.collection import Collection
-from indexer.filters import parse_filter
+from indexer.collection.collection import Collection
+from indexer.collection.verify import verify
+from indexer.filters.language import parse_filter
 from indexer.types import ImageId
-from indexer.verify import verify
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from indexer.deployed import DeployedStore
+from indexer.blobs.deployed import DeployedStore
 from indexer.errors import InvalidInputError
-from rerank.generate.builtin import BuiltinGenerator
+from rerank.generate.builtin.generator import BuiltinGenerator
 from rerank.generate.registry import load_generator
 from rerank.generate.request import GenerationRequest
 from service.generation.deploy import Deployer

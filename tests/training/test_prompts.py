@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.collection import DATABASE
-from indexer.database import Database
+from indexer.collection.collection import DATABASE
 from indexer.errors import InvalidInputError, NotFoundError
+from indexer.tables.database import Database
+from indexer.tables.interactions import Wanted, WantedLog
 from indexer.types import ImageId
-from indexer.wanted import Wanted, WantedLog
 from training.cli import app as kallos_train
 from training.prompts.prompt_set import (
     Prompt,

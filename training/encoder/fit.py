@@ -25,7 +25,7 @@ from indexer.encoders.builtin import (
     unit,
 )
 from indexer.errors import UnavailableError
-from indexer.images import Limits, decode
+from indexer.imaging.decode import Limits, decode
 from training.encoder.materials import Captioned
 from training.encoder.spoil import Pixels, age_photo, degrade
 

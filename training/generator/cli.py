@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rerank.generate.builtin import FOLDER
+from rerank.generate.builtin.generator import FOLDER
 from training.config import read_config
 from training.generator import materials
 from training.generator.config import RECIPE, GeneratorConfig

@@ -14,7 +14,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 from PIL import ImageColor
 
-from rerank.generate.latents import PatchCodec, patches
+from rerank.generate.builtin.latents import PatchCodec, patches
 from training.generator.config import DataConfig, GeneratorConfig, LatentsConfig
 from training.generator.materials import Drawing
 

@@ -19,8 +19,8 @@ from PIL import ImageColor
 
 from indexer.encoders.builtin import FOLDER, Backbone, BuiltinEncoder, unit
 from indexer.errors import InvalidInputError
-from rerank.generate.builtin import BuiltinGenerator
-from rerank.generate.latents import to_bytes
+from rerank.generate.builtin.generator import BuiltinGenerator
+from rerank.generate.builtin.latents import to_bytes
 from rerank.generate.request import GenerationRequest
 from training.generator.config import DataConfig, GeneratorConfig
 from training.generator.data import Prompt, caption, composite, hold_out, picture

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from indexer.encoders.builtin import TEXT_DIM
 from indexer.errors import InvalidInputError
-from rerank.generate.folder import GRAPH, WEIGHTS
-from rerank.generate.latents import PatchCodec
-from rerank.generate.pipeline import BuiltinPipeline, PatchAutoencoder
+from rerank.generate.builtin.folder import GRAPH, WEIGHTS
+from rerank.generate.builtin.latents import PatchCodec
+from rerank.generate.builtin.torch_pipeline import BuiltinPipeline, PatchAutoencoder
 from training.generator.config import GeneratorConfig
 from training.generator.model import build
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from indexer.encoders.builtin import TEXT_DIM
-from rerank.generate.flow import preconditioning
+from rerank.generate.builtin.flow import preconditioning
 from training.generator.config import GeneratorConfig, TrainingConfig
 
 TIME_SCALE = 1000.0  # diffusers' time embedding expects times of this size
@@ -44,7 +44,7 @@ def predict(
     pooled_BE: Tensor,
     sigma_data: float,
 ) -> Tensor:
-    """F(c_in x_t, t): what `rerank.generate.flow` calls F, in float32."""
+    """F(c_in x_t, t): what `rerank.generate.builtin.flow` calls F, in float32."""
     into_B, _, _ = preconditioning(t_B, sigma_data)
     scaled = into_B[:, None, None, None] * x_BKHW
     return unet(scaled, TIME_SCALE * t_B, token_BLE, class_labels=pooled_BE, return_dict=False)[0].float()

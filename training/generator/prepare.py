@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from indexer.encoders.builtin import FOLDER, SentenceModel
-from rerank.generate.conditioning import condition
-from rerank.generate.latents import PatchCodec
+from rerank.generate.builtin.conditioning import condition
+from rerank.generate.builtin.latents import PatchCodec
 from training.generator.config import GeneratorConfig
 from training.generator.data import fit_codec, picture, training_prompts
 from training.generator.materials import Drawing, draw, icon_set

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from rerank.generate.builtin import BuiltinGenerator
-from rerank.generate.folder import WEIGHTS
+from rerank.generate.builtin.folder import WEIGHTS
+from rerank.generate.builtin.generator import BuiltinGenerator
 from training.generator.card import card
 from training.generator.config import GeneratorConfig
 from training.generator.evaluate import Report, cases, evaluate

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from indexer.contact_sheet import contact_sheet
-from indexer.enlarge import enlarge, to_png
-from rerank.generate.builtin import BuiltinGenerator
-from rerank.generate.latents import to_bytes
+from indexer.imaging.contact_sheet import contact_sheet
+from indexer.imaging.enlarge import enlarge, to_png
+from rerank.generate.builtin.generator import BuiltinGenerator
+from rerank.generate.builtin.latents import to_bytes
 from training.generator.config import GeneratorConfig
 from training.generator.data import Prompt, picture
 from training.generator.evaluate import Drawings, make

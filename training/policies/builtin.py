@@ -14,9 +14,9 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from rerank.generate.builtin import FOLDER
-from rerank.generate.folder import load_pipeline
-from rerank.generate.latents import to_bytes
+from rerank.generate.builtin.folder import load_pipeline
+from rerank.generate.builtin.generator import FOLDER
+from rerank.generate.builtin.latents import to_bytes
 from training.policies.adapters import attach, trainable
 from training.policies.options import Adapter
 from training.policies.policy import Conditioning, Kind

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from indexer.errors import InvalidInputError, UnavailableError, UnknownModelError
-from rerank.generate.diffusers_loading import (
+from rerank.generate.diffusers.families import FAMILIES, KNOWN_GENERATORS, Family
+from rerank.generate.diffusers.folder import PipelineFolder, read_index, read_pipeline_folder
+from rerank.generate.diffusers.loading import (
     device_of,
     is_out_of_memory,
     memory_of,
     read_pipeline,
 )
-from rerank.generate.families import FAMILIES, KNOWN_GENERATORS, Family
-from rerank.generate.pipeline_folder import PipelineFolder, read_index, read_pipeline_folder
 from rerank.generate.registry import BUILTIN, DIFFUSERS, find_folder
 from training.policies.architecture import Architecture
 from training.policies.builtin import BuiltinPolicy

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from indexer.disk.files import sync_file, sync_folder
 from indexer.errors import CorruptStoreError, StoreError
-from indexer.files import sync_file, sync_folder
 from training.policy_gradient.trainer import Trainer
 
 KEPT = 2

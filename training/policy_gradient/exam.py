@@ -12,8 +12,8 @@ from jaxtyping import Float32
 from numpy import ndarray
 from torch import Tensor
 
-from indexer.contact_sheet import contact_sheet
-from indexer.enlarge import enlarge, to_png
+from indexer.imaging.contact_sheet import contact_sheet
+from indexer.imaging.enlarge import enlarge, to_png
 from training.diffusion.steps import Steps
 from training.policies.adapters import holding
 from training.policies.policy import Policy

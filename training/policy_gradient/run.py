@@ -21,8 +21,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from indexer.disk.files import replace_text
 from indexer.errors import InvalidInputError
-from indexer.files import replace_text
 from training.policies import adapters
 from training.policies.adapters import holding
 from training.policies.policy import Policy

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.collection import DATABASE
-from indexer.database import Database
+from indexer.collection.collection import DATABASE
+from indexer.disk.files import replace_text
 from indexer.errors import InvalidInputError, NotFoundError
-from indexer.files import replace_text
-from indexer.wanted import Wanted, WantedLog
+from indexer.tables.database import Database
+from indexer.tables.interactions import Wanted, WantedLog
 from rerank.generate.request import GenerationRequest
 from rerank.generate.safety import Blocklist
 from training.prompts.prompt_set import normalised

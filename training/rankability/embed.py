@@ -10,7 +10,7 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from indexer.errors import InvalidInputError, UnreadableImageError
-from indexer.images import Limits, decode
+from indexer.imaging.decode import Limits, decode
 from indexer.protocols import Encoder
 
 AT_A_TIME = 256  # pictures that are held decoded

@@ -19,7 +19,7 @@ from numpy import ndarray
 from numpy.random import Generator
 from PIL import Image
 
-from indexer.images import Limits, decode
+from indexer.imaging.decode import Limits, decode
 from training import packages
 from training.encoder import spoil
 from training.rankability.measured import MEASURED

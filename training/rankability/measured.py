@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image
 
-from indexer import measures
+from indexer.imaging import measures
 
 SIDE = 256  # pixels of the longer side
 JPEG_QUALITY = 75

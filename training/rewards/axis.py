@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 from numpy import ndarray
 
-from indexer.axis_store import AxisStore
-from indexer.collection import DATABASE, Collection
+from indexer.collection.collection import DATABASE, Collection
+from indexer.disk.vectors import to_rows
 from indexer.errors import InvalidInputError, NotFoundError
-from indexer.images import at_scale, working_copy
-from indexer.measures import MEASURED_SIDE, measure
+from indexer.imaging.decode import at_scale, working_copy
+from indexer.imaging.measures import MEASURED_SIDE, measure
 from indexer.protocols import Encoder
-from indexer.vectors import to_rows
+from indexer.tables.axes import AxisStore
 from rerank.axes.moments import MomentsCache
 from rerank.axes.terms import Taste, Term
 from rerank.axes.values import value_of

@@ -63,7 +63,7 @@ CARDS = (
         high=110.0,
         needs_prompt=False,
         licence="Apache-2.0",
-        source="Hasler and Süsstrunk 2003, as in `indexer.measures`",
+        source="Hasler and Süsstrunk 2003, as in `indexer.imaging.measures`",
         weakness="pure colours side by side, or coloured noise",
     ),
     RewardCard(

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from indexer.errors import InvalidInputError, UnreadableImageError
-from indexer.images import Limits, decode
+from indexer.imaging.decode import Limits, decode
 from training.config import read_config
 from training.rewards.cards import CARDS
 from training.rewards.config import RewardConfig

@@ -13,8 +13,8 @@ from jaxtyping import Float64, UInt8
 from numpy import ndarray
 from PIL import Image
 
-from indexer.images import at_scale
-from indexer.measures import MEASURED_SIDE, colourfulness
+from indexer.imaging.decode import at_scale
+from indexer.imaging.measures import MEASURED_SIDE, colourfulness
 from training.rewards.reward import RewardCard
 
 KILOBYTE = 1000  # bytes, as DDPO counts (arXiv:2305.13301)
@@ -44,7 +44,7 @@ class JpegReward:
 
 @dataclass(frozen=True, slots=True)
 class ColourfulnessReward:
-    """`indexer.measures.colourfulness`, at the size at which collections are measured."""
+    """`indexer.imaging.measures.colourfulness`, at the size at which collections are measured."""
 
     card: RewardCard
 

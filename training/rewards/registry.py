@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from indexer.encoders.registry import load_encoder
+from indexer.encoders.tensor_files import read_checkpoint, read_safetensors
 from indexer.errors import InvalidInputError, UnknownModelError
 from indexer.protocols import Encoder
-from indexer.tensor_files import read_checkpoint, read_safetensors
 from rerank.axes.defaults import shipped_or_prompted
 from rerank.axes.heads import Head, activation_named
 from rerank.axes.values import value_of

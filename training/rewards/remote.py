@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from numpy import ndarray
 
-from indexer.enlarge import to_png
 from indexer.errors import InvalidInputError, TookTooLongError, UnavailableError
-from indexer.fetch import checked_endpoint
+from indexer.imaging.enlarge import to_png
+from indexer.sources.fetch import checked_endpoint
 from training.rewards.reward import RewardCard
 
 FIRST_PAUSE_S = 0.2  # before the first retry; doubles with each

@@ -15,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from indexer.disk.files import replace_text
 from indexer.errors import CorruptStoreError, InvalidInputError
-from indexer.files import replace_text
 from training.spro.config import SproConfig
 
 PROMPT, IMAGE, EVALUATION = "prompt", "image", "evaluation"

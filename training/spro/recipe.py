@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from indexer.disk.files import replace_text
 from indexer.errors import InvalidInputError
-from indexer.files import replace_text
 from training.policies import adapters
 from training.policies.policy import Policy
 from training.policy_gradient.checkpoint import load_weights, save_weights

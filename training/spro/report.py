@@ -5,8 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from indexer.contact_sheet import contact_sheet
-from indexer.enlarge import enlarge, to_png
+from indexer.imaging.contact_sheet import contact_sheet
+from indexer.imaging.enlarge import enlarge, to_png
 from training.bootstrap import Mean
 from training.policy_gradient.evaluation import Pictures
 from training.spro.evaluate import IMAGE, MM, Row

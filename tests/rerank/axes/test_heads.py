@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import nn
 
+from indexer.encoders.tensor_files import read_checkpoint, read_safetensors
 from indexer.errors import InvalidAxisError, InvalidInputError
-from indexer.tensor_files import read_checkpoint, read_safetensors
 from rerank.axes.heads import Activation, Head
 from tests.support.pictures import unit_vectors
 

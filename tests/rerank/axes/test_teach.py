@@ -11,8 +11,8 @@ from jaxtyping import Float32
 from numpy import ndarray
 from scipy import stats
 
-from indexer.axis_store import Axis, AxisStore, mark_of
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
+from indexer.encoders.tensor_files import read_safetensors, write_safetensors
 from indexer.errors import (
     InvalidAxisError,
     InvalidInputError,
@@ -21,7 +21,7 @@ from indexer.errors import (
     NotFoundError,
     UnknownAxisError,
 )
-from indexer.tensor_files import read_safetensors, write_safetensors
+from indexer.tables.axes import Axis, AxisStore, mark_of
 from rerank.axes.evaluate import evaluate
 from rerank.axes.examples import Label, OrderedPair
 from rerank.axes.file import KEY, export_axis, import_axis

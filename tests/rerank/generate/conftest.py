@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rerank.generate.diffusers_generator import DiffusersGenerator
+from rerank.generate.diffusers.generator import DiffusersGenerator
 from tests.support.drawing import load
 from tests.support.threads import one_thread as one_thread
 from tests.support.tiny_pipelines import write_pipeline

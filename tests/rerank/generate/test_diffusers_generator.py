@@ -12,7 +12,7 @@ from indexer.errors import (
     InvalidInputError,
     UnsafePictureError,
 )
-from rerank.generate.diffusers_generator import DiffusersGenerator
+from rerank.generate.diffusers.generator import DiffusersGenerator
 from rerank.generate.request import GenerationRequest, Pixels, Progress
 from tests.support.drawing import SMALL, difference, load
 from tests.support.tiny_pipelines import tiny_safety_checker, write_pipeline

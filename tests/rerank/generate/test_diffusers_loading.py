@@ -23,12 +23,12 @@ from indexer.errors import (
     UnavailableError,
     UnknownModelError,
 )
-from rerank.generate.diffusers_drawing import draw
-from rerank.generate.diffusers_generator import DiffusersGenerator
-from rerank.generate.diffusers_loading import open_pipeline, place
-from rerank.generate.options import Adapter, GeneratorOptions, parse_adapters
-from rerank.generate.pipeline_folder import read_pipeline_folder
-from rerank.generate.plan import plan_of
+from rerank.generate.diffusers.drawing import draw
+from rerank.generate.diffusers.folder import read_pipeline_folder
+from rerank.generate.diffusers.generator import DiffusersGenerator
+from rerank.generate.diffusers.loading import open_pipeline, place
+from rerank.generate.diffusers.options import Adapter, GeneratorOptions, parse_adapters
+from rerank.generate.diffusers.plan import plan_of
 from rerank.generate.registry import load_generator
 from rerank.generate.request import Progress
 from tests.support.drawing import CPU, SMALL, difference, load

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rerank.generate.gate import Gate
+from rerank.generate.diffusers.gate import Gate
 
 PATIENCE_S = 30
 

@@ -11,13 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.enlarge import enlarge, to_png
 from indexer.errors import CorruptStoreError, InvalidInputError, UnavailableError
-from indexer.images import Limits, decode
-from rerank.generate.builtin import FOLDER, BuiltinGenerator
-from rerank.generate.flow import euler, noise, preconditioning, times
-from rerank.generate.folder import load_pipeline, read_folder
-from rerank.generate.latents import patches, to_bytes
+from indexer.imaging.decode import Limits, decode
+from indexer.imaging.enlarge import enlarge, to_png
+from rerank.generate.builtin.flow import euler, noise, preconditioning, times
+from rerank.generate.builtin.folder import load_pipeline, read_folder
+from rerank.generate.builtin.generator import FOLDER, BuiltinGenerator
+from rerank.generate.builtin.latents import patches, to_bytes
 from rerank.generate.request import GenerationRequest, Progress
 from tests.support.tiny_generator import random_codec
 
@@ -225,4 +225,14 @@ def test_colours_out_of_range_are_clipped() -> None:
 def test_the_shipped_folder_names_no_code_but_kallos_and_diffusers() -> None:
     index = json.loads((FOLDER / "model_index.json").read_text())
     parts = {value[0] for value in index.values() if isinstance(value, list)}
-    assert parts == {"diffusers", "rerank.generate.pipeline"}
+    assert parts == {"diffusers", "rerank.generate.builtin.torch_pipeline"}
+
+
+def test_a_folder_of_an_older_layout_loads(tmp_path: Path) -> None:
+    folder = tmp_path / "older"
+    shutil.copytree(FOLDER, folder)
+    index = folder / "model_index.json"
+    index.write_text(
+        index.read_text().replace("rerank.generate.builtin.torch_pipeline", "rerank.generate.pipeline")
+    )
+    assert load_pipeline(folder).config.name == load_pipeline(FOLDER).config.name

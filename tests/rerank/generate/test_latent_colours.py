@@ -8,7 +8,7 @@ import torch
 from diffusers import FluxPipeline
 from torch import Tensor, nn
 
-from rerank.generate.latent_colours import LatentColours, unpacked
+from rerank.generate.diffusers.latent_colours import LatentColours, unpacked
 
 
 class LinearAutoencoder(nn.Module):

@@ -12,10 +12,10 @@ from peft.tuners.lora import LoraLayer
 from safetensors.numpy import load_file, save_file
 
 from indexer.errors import CorruptStoreError, InvalidInputError
-from rerank.generate.builtin import BuiltinGenerator
-from rerank.generate.folder import WEIGHTS, load_pipeline
-from rerank.generate.merge import merge_adapter, replace_weights
+from rerank.generate.builtin.folder import WEIGHTS, load_pipeline
+from rerank.generate.builtin.generator import BuiltinGenerator
 from rerank.generate.request import GenerationRequest
+from rerank.generate.tuned.merge import merge_adapter, replace_weights
 from tests.support.tiny_generator import random_codec, tiny_config
 from training.generator.export import save_folder
 from training.generator.model import build

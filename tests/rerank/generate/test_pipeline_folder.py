@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub.utils._paths import filter_repo_objects
 
 from indexer.errors import CorruptStoreError, InvalidInputError, NotFoundError, UnknownModelError
-from rerank.generate.families import FAMILIES, KNOWN_GENERATORS
-from rerank.generate.pipeline_folder import UNKNOWN_LICENCE, UNREADABLE_LICENCE, read_pipeline_folder
+from rerank.generate.diffusers.families import FAMILIES, KNOWN_GENERATORS
+from rerank.generate.diffusers.folder import UNKNOWN_LICENCE, UNREADABLE_LICENCE, read_pipeline_folder
 from rerank.generate.registry import download, list_generators, load_generator
 from tests.support.tiny_clip import put_in_cache
 from tests.support.tiny_pipelines import rewrite_index, tiny_safety_checker, write_pipeline

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import gumbel_r
 
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
 from indexer.errors import CorruptStoreError, InvalidInputError
 from rerank.axes.moments import Moments, Spread
 from rerank.match.evidence import FEATURES, HITS, Bank, evidence

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from indexer.encoders.builtin import unit
-from rerank.generate.latents import to_bytes
+from rerank.generate.builtin.latents import to_bytes
 from tests.support.tiny_generator import tiny_config
 from training.config import read_config
 from training.generator.config import RECIPE, GeneratorConfig

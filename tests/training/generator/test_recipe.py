@@ -13,9 +13,9 @@ import torch
 from safetensors.numpy import load_file
 
 from indexer.errors import InvalidInputError
-from rerank.generate.builtin import FOLDER, BuiltinGenerator
-from rerank.generate.flow import preconditioning
-from rerank.generate.folder import WEIGHTS, load_pipeline
+from rerank.generate.builtin.flow import preconditioning
+from rerank.generate.builtin.folder import WEIGHTS, load_pipeline
+from rerank.generate.builtin.generator import FOLDER, BuiltinGenerator
 from rerank.generate.request import GenerationRequest
 from tests.support.tiny_generator import random_codec, tiny_config
 from training.config import read_config

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rerank.generate.folder import load_pipeline
+from rerank.generate.builtin.folder import load_pipeline
 from tests.support.tiny_policy import tiny_policy
 from training.diffusion.ddim import ddim_steps, leading, scaled_linear
 from training.diffusion.flow_sde import euler_steps, shifted_grid

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from indexer.disk.files import sha256_of_file
 from indexer.errors import CorruptStoreError, InvalidInputError
-from indexer.files import sha256_of_file
 from tests.support.tiny_policy import EVERYTHING
 from tests.support.toy_run import Brightness, Flatness, pixels, toy_config, toy_run
 from training.policies.adapters import copy_of

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.axis_store import AxisStore
-from indexer.collection import Collection
+from indexer.collection.collection import Collection
 from indexer.encoders.registry import load_encoder
 from indexer.errors import InvalidInputError, ModelMismatchError, NotFoundError, UnknownAxisError
-from indexer.images import WORKING_SIDE, Limits, decode, working_copy
+from indexer.imaging.decode import WORKING_SIDE, Limits, decode, working_copy
+from indexer.tables.axes import AxisStore
 from rerank.axes.moments import MomentsCache
 from rerank.engine import Engine
 from rerank.match.cache import MatchCache
