@@ -6,7 +6,10 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 DATA   ?= .cache/demo
 PORT   ?= 8000
 
-.PHONY: demo serve test check bench torture clean lock
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal --durations 25
+COVER  := $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+
+.PHONY: demo serve test quick check browser bench torture clean lock
 
 $(BIN)/python:
 	$(PYTHON) docker/bootstrap.py $(VENV)
@@ -32,8 +35,14 @@ check: $(VENV)/.dev  ## the gates that need no test run
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check  ## everything that CI runs
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered
+test: check browser  ## everything; CI runs it with COVERAGE=1
+	$(PYTEST) -rs $(COVER)
+
+quick: check  ## what takes three minutes: all but the slow tests
+	$(PYTEST) -m 'not gpu and not slow'
+
+browser: $(VENV)/.dev  ## for the tests of the page
+	$(BIN)/python -m tests.support.browser
 
 bench: $(VENV)/.run  ## how well captions find their pictures, and pictures per second
 	$(BIN)/kallos bench all

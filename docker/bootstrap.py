@@ -1,12 +1,12 @@
 """Make a virtual environment on a machine that may have nothing but Python.
 
 Debian and Ubuntu ship Python without `ensurepip`. The wheel of pip then comes from their package
-`python3-pip-whl`, which is unpacked and not installed, so nobody has to be root.
+`python3-pip-whl`, which is unpacked and not installed, so nobody has to be root. A fresh machine has no
+package lists either: they are fetched into a temporary folder.
 """
 
 from __future__ import annotations  # an older Python must get as far as its message
 
-import os
 import shutil
 import subprocess
 import sys
@@ -31,7 +31,10 @@ def main(folder: Path) -> int:
         wheel = _pip_wheel(Path(work))
         if wheel is None:
             package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
-            return _fail(f"Python's venv module is incomplete: install it with `apt-get install {package}`")
+            return _fail(
+                "Python's venv module is incomplete, and pip could not be fetched: install it as root with "
+                f"`apt-get update && apt-get install {package}`"
+            )
         venv.create(folder, clear=True)
         # A wheel is a zip file that Python runs from: this is pip, installing itself.
         pip = [str(folder / "bin/python"), str(wheel / "pip"), "install", "--quiet", "--no-index", str(wheel)]
@@ -43,14 +46,23 @@ def _pip_wheel(work: Path) -> Path | None:
     """The wheel of pip that the distribution has; None where there is no apt-get, or no such package."""
     if not (shutil.which("apt-get") and shutil.which("dpkg")):
         return None
-    if os.geteuid() == 0:  # a fresh machine has no package lists, and only root may fetch them
-        subprocess.run(["apt-get", "update", "-qq"], check=True)
-    download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", PIP_PACKAGE]
-    if subprocess.run(download, cwd=work, check=False).returncode != 0:
+    (work / "lists/partial").mkdir(parents=True)
+    (work / "cache/archives/partial").mkdir(parents=True)
+    apt = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root"]
+    own = ["-o", f"Dir::State::lists={work}/lists", "-o", f"Dir::Cache={work}/cache"]
+    # With the lists of this machine, or where it has none, or old ones, with lists of our own.
+    download = _succeeds([*apt, "download", PIP_PACKAGE], work)
+    if not download and _succeeds([*apt, *own, "update"], work):
+        download = _succeeds([*apt, *own, "download", PIP_PACKAGE], work)
+    if not download:
         return None
     for archive in work.glob("*.deb"):
         subprocess.run(["dpkg", "-x", str(archive), str(work)], check=True)
     return next(work.rglob("pip-*.whl"), None)
+
+
+def _succeeds(command: list[str], work: Path) -> bool:
+    return subprocess.run(command, cwd=work, check=False, stderr=subprocess.DEVNULL).returncode == 0
 
 
 def _fail(message: str) -> int:

@@ -19,6 +19,8 @@ from benchmarks.vectors import POLES, VectorSource
 from indexer.errors import UnavailableError
 from service.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 ROWS, DIM = 2_000, 32
 
 

@@ -42,6 +42,7 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
     return IMPLEMENTATIONS[request.param]()
 
 
+@pytest.mark.slow
 def test_rows_are_unit_float32_of_the_stated_dimension(encoder: Encoder) -> None:
     images, texts = encoder.encode_images(pictures()), encoder.encode_texts(TEXTS)
     assert images.shape == (len(pictures()), encoder.dim)
@@ -102,6 +103,7 @@ def test_more_items_than_one_batch_keep_their_order(encoder: Encoder) -> None:
     np.testing.assert_allclose(texts, few_texts[np.arange(count) % len(few_texts)], atol=ROUNDING)
 
 
+@pytest.mark.slow
 def test_eight_threads_get_the_answers_that_one_gets(encoder: Encoder) -> None:
     expected_images, expected_texts = encoder.encode_images(pictures()), encoder.encode_texts(TEXTS)
 

@@ -83,6 +83,7 @@ def test_search_equals_numpy_after_delete_update_rebuild_and_restart(tmp_path: P
     assert verify(tmp_path, full=True).problems == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_index_reaches_the_recall_that_was_asked_for(tmp_path: Path, family: Family) -> None:
     collection = open_collection(tmp_path)

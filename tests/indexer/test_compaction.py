@@ -119,6 +119,7 @@ def test_a_stopped_build_goes_on_and_ends_as_if_it_had_not_been_stopped(
     assert (tmp_path / "cut.faiss").read_bytes() == (tmp_path / "whole.faiss").read_bytes()
 
 
+@pytest.mark.slow
 def test_what_a_stopped_reclaim_left_is_not_taken_for_other_pictures(tmp_path: Path) -> None:
     indexes: list[str] = []
     for stops in (False, True):
@@ -217,6 +218,7 @@ def test_a_calibration_gives_the_fastest_point_that_reaches_the_recall() -> None
     assert (far.effort, far.want) == (20, 1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("near", [True, False])
 def test_filters_near_and_far_from_the_query_keep_their_recall(

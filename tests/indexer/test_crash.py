@@ -1,10 +1,7 @@
 """SIGKILL at every named point: what was acknowledged is there, what was not is whole or absent."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,19 +13,20 @@ from indexer.collection.verify import verify
 from indexer.disk.faults import POINTS
 from indexer.types import ImageId
 from tests.support.pictures import new_image, unit_vectors
+from tests.support.processes import program
 from tests.support.writer import BATCH, DIM, SCRATCH
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+WRITER = "tests.support.writer"
 
 
-def run_writer(data_dir: Path, *, first: int, batches: int, crash_at: str = "") -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.writer", str(data_dir), str(first), str(batches)],
-        cwd=ROOT,
-        env=os.environ | {"KALLOS_CRASH_AT": crash_at},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def written(data_dir: Path, *, first: int, batches: int, crash_at: str = "") -> tuple[int, str]:
+    """What a writer that runs to its end, or to that point, ends with and has said."""
+    environment = {"KALLOS_CRASH_AT": crash_at}
+    with program(WRITER, data_dir, first, batches, environment=environment) as writer:
+        output, _ = writer.communicate()
+        return writer.returncode, output
 
 
 def acknowledged(output: str) -> dict[str, ImageId]:
@@ -58,19 +56,18 @@ def check(data_dir: Path, known: dict[str, ImageId]) -> None:
 
 @pytest.mark.parametrize("point", [point for point in POINTS if not point.startswith("backup")])
 def test_a_kill_at_a_write_point_loses_nothing_acknowledged(tmp_path: Path, point: str) -> None:
-    before = run_writer(tmp_path, first=0, batches=3)
-    known = acknowledged(before.communicate()[0])
-    assert (before.returncode, len(known)) == (0, 3 * BATCH)
+    status, output = written(tmp_path, first=0, batches=3)
+    known = acknowledged(output)
+    assert (status, len(known)) == (0, 3 * BATCH)
 
-    killed = run_writer(tmp_path, first=3, batches=3, crash_at=point)
-    output = killed.communicate()[0]
-    assert killed.returncode == -signal.SIGKILL, "the point was never reached"
+    status, output = written(tmp_path, first=3, batches=3, crash_at=point)
+    assert status == -signal.SIGKILL, "the point was never reached"
     known |= acknowledged(output)
     check(tmp_path, known)
 
-    after = run_writer(tmp_path, first=3, batches=3)
-    known |= acknowledged(after.communicate()[0])
-    assert (after.returncode, len(known)) == (0, 6 * BATCH)
+    status, output = written(tmp_path, first=3, batches=3)
+    known |= acknowledged(output)
+    assert (status, len(known)) == (0, 6 * BATCH)
     check(tmp_path, known)
 
 
@@ -78,14 +75,13 @@ def test_kills_at_random_moments_lose_nothing_acknowledged(tmp_path: Path) -> No
     rng = random.Random(4)
     known: dict[str, ImageId] = {}
     for _ in range(5):
-        writer = run_writer(tmp_path, first=0, batches=400)
-        assert writer.stdout is not None
-        lines = [writer.stdout.readline()]  # it is past its imports
-        time.sleep(rng.uniform(0.0, 0.15))
-        writer.kill()
-        lines.append(writer.stdout.read())
-        writer.stdout.close()
-        assert writer.wait() == -signal.SIGKILL
+        with program(WRITER, tmp_path, 0, 400) as writer:
+            assert writer.stdout is not None
+            lines = [writer.stdout.readline()]  # it is past its imports
+            time.sleep(rng.uniform(0.0, 0.15))
+            writer.kill()
+            lines.append(writer.stdout.read())
+            assert writer.wait() == -signal.SIGKILL
         known |= acknowledged("".join(lines))
         check(tmp_path, known)
     assert known

@@ -68,6 +68,7 @@ def recall_at_10(collection: Collection, condition: object = None) -> float:
     return hits / (10 * len(query_QD))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", INVERTED)
 def test_new_rows_are_searched_through_the_index_at_the_recall_asked_for(
     tmp_path: Path, family: Family
@@ -153,6 +154,7 @@ def test_what_comes_during_a_build_is_in_the_lists_when_it_comes_into_force(tmp_
     assert verify(tmp_path, full=True).problems == []
 
 
+@pytest.mark.slow
 def test_what_comes_while_space_is_given_back_is_in_the_lists_soon_after(tmp_path: Path) -> None:
     collection = grown(tmp_path, "ivf_rabitq", batches=4)
     collection.delete(collection.ids_where(parse_filter({"match": {"parity": 0}})))

@@ -15,6 +15,7 @@ from indexer.errors import InvalidInputError, UnreadableImageError
 from indexer.imaging.decode import Limits
 from indexer.sources.sources import FolderSource, SourceFailure, SourceItem, open_source
 from tests.support.files import encoded, noise, write_shard
+from tests.support.processes import PATIENCE_S
 
 LIMITS = Limits(max_bytes=1 << 20, max_pixels=1 << 24)
 PNG = encoded(noise(0))
@@ -101,7 +102,7 @@ def test_a_pipe_with_the_name_of_a_sidecar_keeps_nobody_waiting(tmp_path: Path) 
     assert isinstance(item, SourceItem)
     reader = Thread(target=item.sidecars, daemon=True)
     reader.start()
-    reader.join(timeout=10)
+    reader.join(PATIENCE_S)
     assert not reader.is_alive()
 
 

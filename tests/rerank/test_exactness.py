@@ -17,6 +17,8 @@ from tests.support.encoder import DIM, ColourEncoder
 from tests.support.engine import open_engine
 from tests.support.pictures import new_image, unit_vectors
 
+pytestmark = pytest.mark.slow
+
 N = 100_000
 K = 50
 

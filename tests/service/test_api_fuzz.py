@@ -18,6 +18,8 @@ from service.wiring import open_services
 from tests.support.painter import Painter
 from tests.support.server import write_pictures
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 25  # for each operation
 ENDLESS = "/jobs/{job_id}/events"  # a stream: it ends with its job
 

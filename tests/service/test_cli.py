@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from indexer.collection.collection import Collection
 from indexer.collection.verify import verify
 from service.cli.main import main
 from tests.support.files import encoded, noise, png_that_claims
+from tests.support.processes import started
 from tests.support.server import write_pictures
 
 
@@ -108,6 +108,7 @@ def test_mistakes_are_explained_in_one_line(
     assert "Traceback" not in printed.err + printed.out
 
 
+@pytest.mark.slow
 def test_benchmarks_measure_and_record(
     library: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,6 +163,7 @@ def hostile(folder: Path) -> dict[str, str]:
     return expected
 
 
+@pytest.mark.slow
 def test_a_hundred_hostile_files_cost_nothing_but_themselves(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     write_pictures(folder)
@@ -186,6 +188,7 @@ def test_a_hundred_hostile_files_cost_nothing_but_themselves(tmp_path: Path) -> 
     assert int(done.stderr.split()[-1]) < 900 * 1024  # KiB; one bomb decoded would be 4.8 GB
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_completed_by_the_next_and_nothing_is_twice(tmp_path: Path) -> None:
     folder, data = tmp_path / "pictures", tmp_path / "data"
     folder.mkdir()
@@ -201,18 +204,17 @@ def test_a_killed_run_is_completed_by_the_next_and_nothing_is_twice(tmp_path: Pa
         "--data-dir",
         str(data),
     ]
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    vectors = data / "default" / "vectors.f16"
-    while not vectors.exists():
-        assert first.poll() is None
-        time.sleep(0.02)
-    collection = Collection.open(data, model_id="builtin-1", dim=640)
-    while collection.state().slots == 0:  # the first write; others follow
-        assert first.poll() is None
-        time.sleep(0.02)
-    collection.close()
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    with started(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        vectors = data / "default" / "vectors.f16"
+        while not vectors.exists():
+            assert first.poll() is None
+            time.sleep(0.02)
+        collection = Collection.open(data, model_id="builtin-1", dim=640)
+        while collection.state().slots == 0:  # the first write; others follow
+            assert first.poll() is None
+            time.sleep(0.02)
+        collection.close()
+        first.kill()
     assert verify(data, full=True).problems == []
     report = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert report["indexed"] + report["unchanged"] == 1500

@@ -2,8 +2,7 @@
 
 import json
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from indexer.tables.recall_log import RecallLog
 from rerank.monitor import RecallMonitor, Sample
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
+from tests.support.processes import until
 from tests.support.server import kallos_server
 
 T = TypeVar("T")
@@ -25,16 +25,6 @@ T = TypeVar("T")
 def server(tmp_path: Path) -> Iterator[httpx.Client]:
     with kallos_server(tmp_path) as client:
         yield client
-
-
-def until(look: Callable[[], T], enough: Callable[[T], bool]) -> T:
-    """What `look` sees once it is enough, or after ten seconds."""
-    for _ in range(200):
-        seen = look()
-        if enough(seen):
-            return seen
-        time.sleep(0.05)
-    return look()
 
 
 def search(client: httpx.Client, **body: Any) -> dict[str, Any]:  # noqa: ANN401

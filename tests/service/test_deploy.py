@@ -20,7 +20,7 @@ from rerank.generate.request import GenerationRequest, Generator, Pixels, Progre
 from service.cli.main import main
 from service.settings import Settings
 from service.wiring import open_generator, open_services
-from tests.service.test_collection_api import until
+from tests.support.processes import until
 from tests.support.runs import BASE, write_comparison, write_run
 from tests.support.server import kallos_server
 
@@ -49,6 +49,7 @@ def use(
     return kallos(capsys, "generator", "use", run, "--data-dir", data, *more, status=status)
 
 
+@pytest.mark.slow
 def test_a_run_is_put_in_service_and_taken_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
     plain = picture(data)
@@ -183,6 +184,7 @@ def test_a_picture_is_drawn_from_one_set_of_weights(
     np.testing.assert_array_equal(after.pixels, picture(data))
 
 
+@pytest.mark.slow
 def test_a_running_server_draws_the_next_picture_with_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,6 +224,7 @@ def run_use(data: Path, run: Path, crash_at: str = "") -> int:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False).returncode
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_the_old_or_the_new_one_in_service(tmp_path: Path) -> None:
     """At each write point of a second deployment, over the first."""
     data = tmp_path / "data"

@@ -10,8 +10,8 @@ from indexer.collection.collection import DATABASE
 from indexer.tables.database import Database
 from indexer.tables.interactions import Wanted, WantedLog
 from rerank.generate.safety import Blocklist
-from tests.service.test_collection_api import until
 from tests.support.painter import Painter
+from tests.support.processes import until
 from tests.support.server import kallos_server
 from training.prompts.from_log import TYPING_S, WantedPrompt, counted, prompts_from_log
 

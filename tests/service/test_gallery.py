@@ -1,19 +1,22 @@
 """The gallery page, as a person uses it, in Debian's Chromium."""
 
 import base64
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
+from tests.support.browser import MISSING, find, is_required
 from tests.support.files import encoded
+from tests.support.processes import PATIENCE_S
 from tests.support.server import COLOURS
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.slow
+
+expect.set_options(timeout=1000 * PATIENCE_S)
 
 
 def is_ours(message: ConsoleMessage) -> bool:
@@ -21,19 +24,29 @@ def is_ours(message: ConsoleMessage) -> bool:
     return message.type == "error" and not message.text.startswith("Failed to load resource")
 
 
-@pytest.fixture
-def page(client: httpx.Client) -> Iterator[Page]:
-    assert CHROMIUM, "this test needs a browser: apt-get install chromium"
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = find()
+    if path is None and not is_required():
+        pytest.skip(MISSING)
+    assert path, MISSING
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if is_ours(message) else None)
-        page.goto(str(client.base_url))
-        yield page
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
         browser.close()
-        assert errors == []
+
+
+@pytest.fixture
+def page(browser: Browser, client: httpx.Client) -> Iterator[Page]:
+    page = browser.new_page()
+    page.set_default_timeout(1000 * PATIENCE_S)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if is_ours(message) else None)
+    page.goto(str(client.base_url))
+    yield page
+    page.context.close()
+    assert errors == []
 
 
 def shown(page: Page) -> list[int]:

@@ -16,8 +16,8 @@ from indexer.collection.verify import verify
 from indexer.imaging.provenance import SOURCE_TYPE, XMP_KEY
 from rerank.generate.request import GenerationRequest, Pixels
 from rerank.generate.safety import Verdict
-from tests.service.test_collection_api import until
 from tests.support.painter import HEIGHT, WIDTH, Painter, painted
+from tests.support.processes import until
 from tests.support.server import kallos_server
 
 NO_REDS = "tests.service.test_generate_api:NoReds"

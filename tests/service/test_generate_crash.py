@@ -1,38 +1,33 @@
 """SIGKILL while pictures are made: the job goes on where it was, or after three deaths is given up."""
 
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from indexer.collection.collection import DATABASE
 from indexer.collection.verify import verify
 from indexer.tables.database import Database
 from service.generation.work import MOST_ATTEMPTS
-from tests.service.test_collection_api import until
+from tests.support.processes import PATIENCE_S, program, until
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 
 
 @contextmanager
 def running(data_dir: Path, pause_s: float) -> Iterator[httpx.Client]:
     """A server in a process of its own, killed with SIGKILL at the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.generating_server", str(data_dir), str(pause_s)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    with process.stdout, httpx.Client(base_url=process.stdout.readline().strip(), timeout=60) as client:
-        yield client
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    with program("tests.support.generating_server", data_dir, pause_s) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        with httpx.Client(base_url=address, timeout=PATIENCE_S) as client:
+            yield client
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
 
 
 def job_of(client: httpx.Client, job_id: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 
 from indexer.tables.metadata import DEEPEST
 from tests.support.files import encoded, noise
+from tests.support.processes import until
 from tests.support.server import COLOURS, kallos_server
 from tests.support.web import web_server
 
@@ -34,12 +34,11 @@ def count(client: httpx.Client) -> int:
 
 
 def wait(client: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
-    for _ in range(600):
+    def look() -> dict[str, Any]:
         found: dict[str, Any] = client.get(f"/jobs/{job['id']}").json()
-        if found["state"] in ("succeeded", "failed", "cancelled"):
-            return found
-        time.sleep(0.05)
-    raise TimeoutError(job["id"])
+        return found
+
+    return until(look, lambda found: found["state"] in ("succeeded", "failed", "cancelled"))
 
 
 def test_uploads_are_found_shown_patched_and_deleted(server: httpx.Client) -> None:
@@ -180,6 +179,7 @@ def test_a_job_reads_only_what_the_operator_opened(server: httpx.Client) -> None
     assert server.get("/jobs/unknown").json()["code"] == "not_found"
 
 
+@pytest.mark.slow
 def test_a_job_that_was_cut_off_goes_on_after_a_restart(tmp_path: Path) -> None:
     with kallos_server(tmp_path) as client:
         for seed in range(300, 420):

@@ -19,7 +19,7 @@ from indexer.tables.database import MIGRATIONS, Database
 from indexer.types import JSONValue
 from service.job_rules import HOUR_S, Once, Rules
 from service.jobs import Control, JobRunner, Order
-from tests.service.test_collection_api import until
+from tests.support.processes import PATIENCE_S, until
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_a_polite_end_is_no_failed_attempt(database: Database) -> None:
     jobs = JobRunner(database, {"note": patient}, {"note": Rules(most_attempts=1)})
     job = jobs.submit("note", {})
     jobs.start()
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE_S)
     jobs.close()
     assert (jobs.get(job.id).state, jobs.get(job.id).attempts) == ("queued", 0)
 

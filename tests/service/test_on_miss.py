@@ -19,9 +19,9 @@ from service.generation.studio import Studio
 from service.generation.work import KIND, GenerateWork
 from service.job_rules import Rules
 from service.jobs import Job, JobRunner
-from tests.service.test_collection_api import until
 from tests.support.painter import Painter
 from tests.support.pictures import new_image, unit_vectors
+from tests.support.processes import until
 
 PAUSE_S = 600.0
 

@@ -37,6 +37,7 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return body
 
 
+@pytest.mark.slow
 def test_the_answer_is_what_numpy_finds(client: httpx.Client) -> None:
     everything = post(client, "/rank?axis=aesthetics", {"limit": 100})
     encoder = BuiltinEncoder(threads=1)

@@ -22,8 +22,8 @@ from service.generation.work import KIND, GenerateWork
 from service.jobs import JobRunner
 from service.settings import Settings
 from service.wiring import open_services
-from tests.service.test_collection_api import until
 from tests.support.painter import Painter
+from tests.support.processes import until
 
 sides = st.integers(SMALLEST_SIDE, LARGEST_SIDE)
 

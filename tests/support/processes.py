@@ -3,14 +3,31 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 600.0  # for what is sure to happen: how fast it does depends on what else the machine does
+PATIENCE_S = 600.0  # a deadline that no test is meant to reach, however busy the machine is
+QUIET_S = 30.0  # what happens soon happens within these seconds on a machine that does nothing else
 NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@contextmanager
+def started(
+    command: Sequence[str | Path],
+    **options: Any,  # noqa: ANN401 - those of Popen
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """The program as Popen starts it; killed when the block ends."""
+    with subprocess.Popen(command, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @contextmanager
@@ -29,3 +46,16 @@ def program(
             yield process
         finally:
             process.kill()
+
+
+def until(look: Callable[[], T], enough: Callable[[T], bool]) -> T:
+    """What `look` sees once it is enough, or when it has not been for long."""
+    begun = time.monotonic()
+    while not enough(seen := look()) and time.monotonic() - begun < QUIET_S * slowness():
+        time.sleep(0.02)
+    return seen
+
+
+def slowness() -> float:
+    """How many times longer things take than on a machine that does nothing else."""
+    return max(1.0, 2 * os.getloadavg()[0] / len(os.sched_getaffinity(0)))

@@ -17,6 +17,7 @@ from service.app import create_app
 from service.settings import Settings
 from service.wiring import open_services
 from tests.support.files import encoded, halves, noise
+from tests.support.processes import PATIENCE_S, until
 
 # Things that the builtin encoder can tell apart, drawn by hand.
 COLOURS = {"red": (220, 30, 40), "green": (20, 160, 60), "blue": (30, 60, 200), "black": (10, 10, 10)}
@@ -60,19 +61,18 @@ def kallos_server(
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with httpx.Client(base_url=address, timeout=60, transport=httpx.HTTPTransport(retries=10)) as client:
-            _wait(client)
-            yield client
-        server.should_exit = True
-        thread.join()
-
-
-def _wait(client: httpx.Client) -> None:
-    for _ in range(200):
+        transport = httpx.HTTPTransport(retries=10)
         try:
-            client.get("/health/ready").raise_for_status()
-        except httpx.HTTPError:
-            threading.Event().wait(0.05)
-        else:
-            return
-    raise TimeoutError("the server did not become ready")
+            with httpx.Client(base_url=address, timeout=PATIENCE_S, transport=transport) as client:
+                assert until(lambda: _is_ready(client), bool), "the server did not become ready"
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def _is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/health/ready").is_success
+    except httpx.HTTPError:
+        return False

@@ -6,22 +6,28 @@ Usage: python -m tests.support.storm DATA_DIR BACKUP_DIR SEED
 
 Writes what it is about to do and what was acknowledged, a line each:
     adding NAME…   added NAME ID…   deleting NAME…   deleted NAME…   backed-up
+
+It ends by itself after so much work that every named point must have been reached, however long it takes.
 """
 
+import itertools
 import random
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from indexer.collection.backup import backup
 from indexer.collection.collection import Collection
-from indexer.errors import KallosError
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
 
 DIM = 16
 BATCH = 5
+MOST_IMAGES = 150  # of a run, so that a slow machine rebuilds no larger collection than a fast one
+MOST_REBUILDS = 400
+MOST_BACKUPS = 2000  # more only if the rebuilds starve
 SEGMENT_ROWS = 12  # so that segments come, grow and are replaced all the time
 LOCK = threading.Lock()
 
@@ -39,7 +45,7 @@ def vector_seed(name: str) -> int:
 def ingest(collection: Collection, seed: int) -> None:
     rng = random.Random(seed)
     mine: list[str] = []
-    for number in range(10_000):
+    for number in itertools.count():
         names = [f"{seed}-{number}{i}" for i in range(BATCH)]
         say("adding", *names)
         images = [new_image(name) for name in names]
@@ -47,7 +53,7 @@ def ingest(collection: Collection, seed: int) -> None:
         ids = collection.add(images, vectors_ND)
         say("added", *(f"{name}={image_id}" for name, image_id in zip(names, ids, strict=True)))
         mine += names
-        if number % 3 == 2:
+        if number % 3 == 2 or len(mine) > MOST_IMAGES:
             gone = rng.sample(mine, BATCH)
             mine = [name for name in mine if name not in gone]
             known = collection.known()
@@ -60,16 +66,15 @@ def ingest(collection: Collection, seed: int) -> None:
 
 def rebuild(collection: Collection, seed: int) -> None:
     rng = random.Random(seed)
-    while True:
+    for _ in range(MOST_REBUILDS):
         build(collection, rng.choice(["ivf_sq8", "ivf_rabitq", "hnsw"]), reclaim=rng.random() < 0.5)
-        time.sleep(rng.uniform(0.05, 0.3))  # the lock between compaction and backup is not a fair one
+        time.sleep(rng.uniform(0.0, 0.05))
 
 
 def save(data_dir: Path, target: Path) -> None:
-    while True:
+    for _ in range(MOST_BACKUPS):
         backup(data_dir, target)
         say("backed-up")
-        time.sleep(0.2)  # or it takes the lock again before the rebuild has woken up
 
 
 def main(data_dir: str, target: str, seed: str) -> None:
@@ -79,21 +84,20 @@ def main(data_dir: str, target: str, seed: str) -> None:
         lambda: rebuild(collection, int(seed)),
         lambda: save(Path(data_dir), Path(target)),
     )
+    ended = threading.Event()
     for one in work:
-        threading.Thread(target=_loud, args=(one,), daemon=True).start()
-    threading.Event().wait(240)  # killed long before
+        threading.Thread(target=_loud, args=(one, ended), daemon=True).start()
+    ended.wait()  # killed long before
 
 
-def _loud(work: object) -> None:
-    assert callable(work)
-    while True:
-        try:
-            work()
-        except KallosError as error:  # the compaction that a backup made wait, or the reverse
-            if error.code != "busy":
-                say("error", type(error).__name__, str(error))
-                raise
-            continue
+def _loud(work: Callable[[], None], ended: threading.Event) -> None:
+    try:
+        work()
+    except BaseException as error:
+        say("error", type(error).__name__, str(error))
+        raise
+    finally:
+        ended.set()
 
 
 if __name__ == "__main__":

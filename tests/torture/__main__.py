@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from indexer.disk.faults import POINTS
 from tests.torture.kill_loop import kill_loop
 from tests.torture.model_run import ModelRun
 
@@ -21,7 +22,8 @@ def main() -> None:
     options = parser.parse_args()
     sys.stderr.write(f"seed {options.seed}\n")
     with tempfile.TemporaryDirectory() as folder:
-        kill_loop(Path(folder), runs=options.runs, seed=options.seed)
+        points = [*POINTS, *[None] * options.runs][: options.runs]
+        kill_loop(Path(folder), points, seed=options.seed)
     sys.stderr.write(f"{options.runs} kills, nothing acknowledged was lost\n")
     with tempfile.TemporaryDirectory() as folder:
         ModelRun(Path(folder), options.seed).run(options.operations)

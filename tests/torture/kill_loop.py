@@ -4,12 +4,11 @@ every acknowledged picture is there, none twice, none that was never added, file
 equals the oracle, and the last backup restores to a whole collection.
 """
 
-import os
 import random
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,13 +17,11 @@ import numpy as np
 from indexer.collection.backup import restore
 from indexer.collection.collection import Collection
 from indexer.collection.verify import verify
-from indexer.disk.faults import POINTS
 from tests.support.pictures import new_image, unit_vectors
+from tests.support.processes import program
 from tests.support.storm import DIM, vector_seed
 
-ROOT = Path(__file__).parents[2]
 LONGEST_S = 1.5  # from the first line of a run to its kill
-AT_A_POINT_S = 200.0  # on a busy machine; a point that takes longer is never reached
 
 
 @dataclass
@@ -57,26 +54,16 @@ class Ledger:
 def run(data_dir: Path, target: Path, *, seed: int, ledger: Ledger, point: str | None) -> None:
     """Start a storm, kill it, and read what it had acknowledged."""
     rng = random.Random(seed)
-    storm = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.storm", str(data_dir), str(target), str(seed)],
-        cwd=ROOT,
-        env=os.environ | {"KALLOS_CRASH_AT": point or ""},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert storm.stdout is not None
-    lines = [storm.stdout.readline()]
-    timer = None
-    if point is None:
-        time.sleep(rng.uniform(0.0, LONGEST_S))
-        storm.kill()
-    else:
-        timer = time.monotonic()
-    lines.append(storm.stdout.read())
-    storm.stdout.close()
-    assert storm.wait() == -signal.SIGKILL, f"{point} was never reached"
-    assert timer is None or time.monotonic() - timer < AT_A_POINT_S
-    ledger.read("".join(lines))
+    environment = {"KALLOS_CRASH_AT": point or ""}
+    with program("tests.support.storm", data_dir, target, seed, environment=environment) as storm:
+        assert storm.stdout is not None
+        lines = [storm.stdout.readline()]
+        if point is None:
+            time.sleep(rng.uniform(0.0, LONGEST_S))
+            storm.kill()
+        lines.append(storm.stdout.read())
+        ledger.read("".join(lines))
+        assert storm.wait() == -signal.SIGKILL, f"{point} was never reached"
 
 
 def check(data_dir: Path, ledger: Ledger) -> None:
@@ -118,13 +105,13 @@ def _search_equals_the_oracle(collection: Collection, names: list[str]) -> None:
     np.testing.assert_allclose(found.scores_K, np.sort(scores_N)[::-1][:10], atol=1e-6)
 
 
-def kill_loop(folder: Path, *, runs: int, seed: int) -> None:
-    """`runs` storms over one data directory; every named point, then random moments."""
+def kill_loop(folder: Path, points: Sequence[str | None], *, seed: int) -> None:
+    """A storm over one data directory for each point; None is a random moment."""
     data_dir, target = folder / "data", folder / "backup"
     ledger = Ledger()
-    for number in range(runs):
-        point = POINTS[number] if number < len(POINTS) else None
-        sys.stderr.write(f"run {number + 1} of {runs}, seed {seed + number}, {point or 'a random moment'}\n")
+    for number, point in enumerate(points):
+        moment = point or "a random moment"
+        sys.stderr.write(f"run {number + 1} of {len(points)}, seed {seed + number}, {moment}\n")
         run(data_dir, target, seed=seed + number, ledger=ledger, point=point)
         check(data_dir, ledger)
         if ledger.backed_up:

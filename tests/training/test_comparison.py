@@ -21,6 +21,8 @@ from training.prompts.prompt_set import PromptsConfig, load_prompts
 from training.rewards.config import RewardConfig
 from training.rewards.registry import RewardLoader
 
+pytestmark = pytest.mark.slow
+
 PROMPTS, SEEDS = 4, 2
 CONFIG = {
     "reward": asdict(RewardConfig("colourfulness")),

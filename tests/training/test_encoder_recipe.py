@@ -14,6 +14,8 @@ from training.encoder.fit import Seen
 from training.encoder.materials import Captioned, _clipart_captions, stamps
 from training.encoder.spoil import age_photo, degrade
 
+pytestmark = pytest.mark.slow
+
 
 def unit(rows: np.ndarray) -> np.ndarray:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)

@@ -24,6 +24,8 @@ from training.rankability.measure import (
 from training.rankability.nonlinear import nonlinear_scores
 from training.rankability.table import LabelledSet, read_table, read_tables
 
+pytestmark = pytest.mark.slow
+
 N, DIM = 300, 24
 NOISE = 0.1  # of the labels, in their standard deviations
 

@@ -21,6 +21,8 @@ from training.rankability import materials, measured
 from training.rankability.report import number
 from training.rankability.untrained import redraw, untrained
 
+pytestmark = pytest.mark.slow
+
 PNG = b"\x89PNG\r\n\x1a\n"
 COUNT = 60
 

@@ -15,6 +15,7 @@ from indexer.errors import (
 from rerank.generate.diffusers.generator import DiffusersGenerator
 from rerank.generate.request import GenerationRequest, Pixels, Progress
 from tests.support.drawing import SMALL, difference, load
+from tests.support.processes import PATIENCE_S
 from tests.support.tiny_pipelines import tiny_safety_checker, write_pipeline
 from training.policies.tiny import BUILDERS
 
@@ -62,7 +63,7 @@ def test_two_at_once_draw_what_each_draws_alone(
     generator = generators[family]
     requests = [replace(SMALL, steps=3), replace(SMALL, steps=5, seed=8, prompt="a blue boat, " * 3)]
     alone = [generator.generate(request).pixels for request in requests]
-    both_begun = threading.Barrier(2, timeout=60)
+    both_begun = threading.Barrier(2, timeout=PATIENCE_S)
 
     def draw(request: GenerationRequest) -> Pixels:
         def meet(progress: Progress) -> None:

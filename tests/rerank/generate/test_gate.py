@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rerank.generate.diffusers.gate import Gate
-
-PATIENCE_S = 30
+from tests.support.processes import PATIENCE_S
 
 
 def test_those_who_share_are_inside_together() -> None:

@@ -50,6 +50,7 @@ def trained(folder: Path, out: Path, targets: Sequence[str], alpha: float = 6.0)
     return network
 
 
+@pytest.mark.slow
 def test_a_merged_adapter_is_what_peft_merges(folder: Path, tmp_path: Path) -> None:
     network = trained(folder, tmp_path, LAYERS)
     weights = folder / "unet" / WEIGHTS

@@ -15,10 +15,10 @@ from rerank.rephrase.chat import ChatAnswerError, ChatError, ChatTimeoutError
 from rerank.rephrase.endpoint import RETRIES, EndpointModel
 from rerank.rephrase.prompts import prompt_for
 from tests.support.llm import GOOD, LanguageServer, language_server
+from tests.support.processes import PATIENCE_S
 
 PROMPT = prompt_for("detail", "red card")
 KEY = "sk-very-secret"
-PATIENCE_S = 30.0  # a deadline that no test is meant to reach
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from rerank.rephrase.chat import ChatError, ChatTimeoutError
 from rerank.rephrase.compose import Addition
 from rerank.rephrase.local import LocalModel
 from rerank.rephrase.prompts import prompt_for
+from tests.support.processes import PATIENCE_S
 from tests.support.tiny_llm import write_tiny_llm
 
 PROMPT = prompt_for("detail", "red card")
-PATIENCE_S = 100.0
 BIRDS = ['"', "b", "i", "r", "d", "s", '"}', '"']  # after the brace it would begin anew
 ENDLESS = ['"', "a", "b", "a"]
 

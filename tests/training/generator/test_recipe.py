@@ -35,6 +35,8 @@ from training.generator.prepare import ARRAYS, load_prepared
 from training.generator.recipe import run
 from training.generator.train import batch_loss, ema_weights, latest_checkpoint, start, train
 
+pytestmark = pytest.mark.slow
+
 MOST_BYTES = 10_000_000
 
 

@@ -12,6 +12,8 @@ from training.diffusion.flow_sde import euler_steps, shifted_grid
 from training.policies.as_diffusion import AsDiffusion
 from training.rollout import draw, noise_of, roll_out
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = ["a red fox", "the moon"]
 RNG = torch.Generator()
 

@@ -25,6 +25,8 @@ from training.policies.stable_diffusion import StableDiffusion
 from training.policies.tiny import BUILDERS, SIDE_PX, tiny_pipeline
 from training.policy_gradient.config import PolicyGradientConfig
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 PROMPTS = ("a red kite", "two blue boats at sea")
 GUIDANCE = 3.0

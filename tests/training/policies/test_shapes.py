@@ -12,6 +12,8 @@ from training.policies.shapes import (
     told_numbers,
 )
 
+pytestmark = pytest.mark.slow
+
 SD15 = Adapter(rank=4, alpha=4.0)
 TEXTS = {"clip_l": 123_060_480, "clip_g": 694_659_840, "t5": 4_762_310_656}
 

@@ -11,6 +11,8 @@ from training.policy_gradient.compare import crossing, report, run_folder
 from training.policy_gradient.compare_plot import draw
 from training.policy_gradient.config import ComparisonConfig
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_threshold_is_crossed_on_the_line_between_evaluations() -> None:
     # from 1 at epoch 2 to 3 at epoch 6: 2.5 is three quarters of the way

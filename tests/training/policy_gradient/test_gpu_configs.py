@@ -14,6 +14,8 @@ from training.policy_gradient.credit import credit_of
 from training.policy_gradient.dry_run import dry_run
 from training.policy_gradient.memory import estimate
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 CARDS_GB = {"gpu_sd15": 24, "gpu_sd15_full": 80, "gpu_sd35m": 40, "gpu_flux": 48}
 FAMILIES = {"gpu_sd15": "sd15", "gpu_sd15_full": "sd15", "gpu_sd35m": "sd3", "gpu_flux": "flux"}

@@ -6,13 +6,17 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.support.processes import started
 from training.run_folder import read_rows
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 COMMAND = (
@@ -21,8 +25,10 @@ COMMAND = (
 )
 
 
-def _start(script: Path, generator: Path, out: Path, **environment: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+def _start(
+    script: Path, generator: Path, out: Path, **environment: str
+) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+    return started(
         [sys.executable, str(script), str(generator), str(out)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
@@ -41,16 +47,15 @@ def test_two_processes_learn_what_one_learns(tiny_generator_folder: Path, tmp_pa
         "WORLD_SIZE": "2",
         "ACCELERATE_USE_CPU": "true",
     }
-    together = [
-        _start(
-            script, tiny_generator_folder, tmp_path / "two", RANK=str(rank), LOCAL_RANK=str(rank), **shared
-        )
-        for rank in range(2)
-    ]
-    alone = _start(script, tiny_generator_folder, tmp_path / "one")
-    for process in (*together, alone):
-        _, said = process.communicate(timeout=200)
-        assert process.returncode == 0, said.decode()
+    ranks = [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(_start(script, tiny_generator_folder, tmp_path / name, **environment))
+            for name, environment in (("two", ranks[0]), ("two", ranks[1]), ("one", {}))
+        ]
+        for process in processes:
+            _, said = process.communicate()
+            assert process.returncode == 0, said.decode()
     one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
     for name in one:
         torch.testing.assert_close(two[name], one[name], atol=1e-3, rtol=1e-3)
@@ -78,7 +83,7 @@ steps = 3
 noise = 0.7
 last_is_noisy = false
 [training]
-epochs = 8
+epochs = 5
 prompts = 2
 group = 3
 checkpoint_every = 1
@@ -94,33 +99,31 @@ learning_rate = 1e-3
 """
 
 
-def _command(config: Path, out: Path, **options: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+def _command(config: Path, out: Path, **options: object) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+    return started(
         [sys.executable, "-c", COMMAND, "pcpo", "--config", str(config), "--out", str(out)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        **options,  # type: ignore[call-overload]  # the caller's names
+        **options,
     )
 
 
 def test_a_command_that_is_killed_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
     config.write_text(CONFIG)
-    whole = _command(config, tmp_path / "whole")
-    killed = _command(config, tmp_path / "killed")
-    checkpoint = tmp_path / "killed/checkpoints/checkpoint-000003.safetensors"
-    while not checkpoint.exists() and killed.poll() is None:
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert not (tmp_path / "killed/card.json").exists()
-    again = _command(config, tmp_path / "killed")
-    for process in (whole, again):
-        said, error = process.communicate(timeout=200)
-        assert process.returncode == 0, error.decode()
-        assert b"epoch 8\tdone" in said
+    with _command(config, tmp_path / "whole") as whole:
+        with _command(config, tmp_path / "killed") as killed:
+            checkpoint = tmp_path / "killed/checkpoints/checkpoint-000003.safetensors"
+            while not checkpoint.exists() and killed.poll() is None:
+                time.sleep(0.01)
+        assert not (tmp_path / "killed/card.json").exists()
+        with _command(config, tmp_path / "killed") as again:
+            for process in (whole, again):
+                said, error = process.communicate()
+                assert process.returncode == 0, error.decode()
+                assert b"epoch 5\tdone" in said
     figures = [
         [
             {k: v for k, v in row.items() if k != "cpu_s"}
@@ -142,9 +145,9 @@ def _no_large_files() -> None:
 
 def test_a_full_disk_is_said_and_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
-    config.write_text(CONFIG.replace("epochs = 8", "epochs = 2"))
-    done = _command(config, tmp_path / "run")
-    _, error = done.communicate(timeout=200)
+    config.write_text(CONFIG.replace("epochs = 5", "epochs = 2"))
+    with _command(config, tmp_path / "run") as done:
+        _, error = done.communicate()
     assert done.returncode == 0, error.decode()
     kept = tmp_path / "run/checkpoints/checkpoint-000002.safetensors"
     before = kept.read_bytes()
@@ -153,8 +156,8 @@ def test_a_full_disk_is_said_and_leaves_the_last_checkpoint_whole(tmp_path: Path
     kept.rename(tmp_path / "two")
     (tmp_path / "one").rename(tmp_path / "run/checkpoints/checkpoint-000001.safetensors")
     first = (tmp_path / "run/checkpoints/checkpoint-000001.safetensors").read_bytes()
-    full = _command(config, tmp_path / "run", preexec_fn=_no_large_files)
-    _, error = full.communicate(timeout=200)
+    with _command(config, tmp_path / "run", preexec_fn=_no_large_files) as full:
+        _, error = full.communicate()
     assert full.returncode == 1
     assert b"cannot be written" in error
     assert b"[store_error]" in error

@@ -17,6 +17,8 @@ from training.policy_gradient.config import GuardConfig
 from training.policy_gradient.evaluation import Judges
 from training.run_folder import read_rows
 
+pytestmark = pytest.mark.slow
+
 
 def _figures(folder: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k != "cpu_s"} for row in read_rows(folder / "metrics.jsonl")]

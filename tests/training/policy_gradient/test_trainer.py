@@ -16,6 +16,8 @@ from training.policies.adapters import copy_of
 from training.policy_gradient.config import SamplerConfig
 from training.policy_gradient.credit import credit_of
 
+pytestmark = pytest.mark.slow
+
 FLOWS = ["dance-grpo", "flow-grpo", "log-hinge", "pcpo", "pcpo-flow", "pcpo-ratio"]
 DIFFUSIONS = [("ddpo", DDIM), ("pcpo", DDIM), ("pcpo-lambda", DDIM)]
 

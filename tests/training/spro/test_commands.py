@@ -21,6 +21,8 @@ from training.spro.image import Winners, tune
 from training.spro.rounds import Parts, Rounds
 from training.spro.wiring import captions_of, load_generator, load_guider, load_painter
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 SMALL = """
 objective = "aesthetic"

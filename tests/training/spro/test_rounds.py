@@ -41,6 +41,8 @@ from training.spro.preference import Pair, train
 from training.spro.rounds import Parts, Rounds
 from training.spro.text_guider import TextGuider
 
+pytestmark = pytest.mark.slow
+
 HEAD = Adapter(rank=4, alpha=4.0, targets=("lm_head",))
 CAPTIONS = ("sun", "moon", "a red fox")
 PICTURE = PictureConfig(steps=3, draws=2, batch=5)
