@@ -15,8 +15,9 @@ $(BIN)/python:
 	$(PYTHON) docker/bootstrap.py $(VENV)
 
 # Two stamps, so that people who only want to look never install the test tools.
-$(VENV)/.run: pyproject.toml requirements.lock | $(BIN)/python
-	$(PIP) install --quiet --constraint requirements.lock --editable .
+$(VENV)/.run: pyproject.toml requirements-run.lock | $(BIN)/python
+	$(PIP) install --quiet --require-hashes --requirement requirements-run.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(VENV)/.dev: pyproject.toml requirements.lock | $(BIN)/python
@@ -50,8 +51,12 @@ bench: $(VENV)/.run  ## how well captions find their pictures, and pictures per 
 torture: $(VENV)/.dev  ## 200 kills while everything happens at once; CI runs 16
 	$(BIN)/python -m tests.torture --runs 200
 
-lock: $(VENV)/.dev  ## pin what is installed now
-	$(PIP) freeze --exclude-editable > requirements.lock
+lock: $(VENV)/.dev  ## pin what is installed now; of that, what running takes, with the hashes of all its builds
+	$(PIP) freeze --exclude-editable --exclude uv > requirements.lock
+	$(PIP) install --quiet uv
+	echo 'hatchling>=1.25 ; editables' | tr ';' '\n' | $(BIN)/uv pip compile pyproject.toml - --quiet --universal \
+		--python-version 3.11 --no-emit-index-url --generate-hashes --no-header --no-annotate \
+		--constraint requirements.lock --output-file requirements-run.lock
 
 clean:
 	rm -rf $(VENV) .cache
