@@ -1,1 +1,4 @@
-"""The figures that the README quotes: each command measures, prints a table and writes JSON."""
+"""The figures that the README quotes: each command measures, prints a table and writes JSON.
+
+Reached by `kallos bench`, and by nothing else. `contenders` holds clients of other engines.
+"""

@@ -21,8 +21,8 @@ from benchmarks.retrieval import encode_captioned, recall_of
 from indexer.encoders.registry import load_encoder
 from indexer.imaging.decode import Limits
 from rerank.retrieval import Recall
+from service.cli.console import ERR, OUT, print_json
 from service.cli.options import Json
-from service.cli.output import ERR, OUT, print_json
 from service.samples import find_samples
 
 app = typer.Typer(help="The figures that the README quotes.", no_args_is_help=True)

@@ -46,19 +46,21 @@ def measure_deletes(
 
 
 def _row(collection: Collection, when: str, queries: int, recall: float) -> DeleteRow:
-    view = collection.view()
+    snapshot = collection.snapshot()
     query_QD = VectorSource(collection.dim).queries(queries)
-    live_N = view.live().mask()
-    truth = truth_among(view.matrix.rows_ND, query_QD, live_N)
-    row_of_slot = {
-        int(slot): row for row, slot in zip(view.live().rows(), view.slots_in(view.live()), strict=True)
-    }
+    live_N = snapshot.live().mask()
+    truth = truth_among(snapshot.matrix.rows_ND, query_QD, live_N)
+    row_of = dict(zip(snapshot.ids(), snapshot.live().rows().tolist(), strict=True))  # both rising: no edits
     hits, ms = 0, []
     for query_D, best in zip(query_QD, truth, strict=True):
         started = time.perf_counter()
-        found = view.search(query_D, K, recall=recall)
+        found = snapshot.nearest(query_D, K, recall=recall)
         ms.append(1e3 * (time.perf_counter() - started))
-        hits += len(np.intersect1d([row_of_slot[int(slot)] for slot in found.slots_K], best))
+        hits += len(np.intersect1d([row_of[ImageId(i)] for i in found.ids_K.tolist()], best))
     return DeleteRow(
-        when, view.images, len(view.matrix), round(hits / (K * queries), 4), round(float(np.median(ms)), 3)
+        when,
+        snapshot.images,
+        len(snapshot.matrix),
+        round(hits / (K * queries), 4),
+        round(float(np.median(ms)), 3),
     )

@@ -27,8 +27,8 @@ from benchmarks.search import BUCKETS, Result, build_apart, measure_apart, merge
 from indexer.collection.compaction import Aims, compact, is_due
 from indexer.encoders.registry import load_encoder
 from indexer.errors import InvalidInputError
+from service.cli.console import ERR, OUT, print_json
 from service.cli.options import Json
-from service.cli.output import ERR, OUT, print_json
 
 RESULTS = Path("docs/benchmarks")
 DIM = 512

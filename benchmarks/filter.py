@@ -18,9 +18,11 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
 
+from benchmarks.generated import row_numbers
 from benchmarks.vectors import POLES, VectorSource
 from indexer.collection.collection import Collection
 from indexer.filters.language import parse_filter
+from indexer.where import Matching
 
 K = 10
 SHARES = (0.0001, 0.001, 0.01, 0.1, 0.5)
@@ -74,16 +76,20 @@ class FilterReport:
 
 def measure_filters(collection: Collection, queries: int, recall: float) -> FilterReport:
     """`queries` for each kind and share, over the poles for the correlated ones."""
-    view = collection.view()
-    rows_ND = view.matrix.rows_ND
+    snapshot = collection.snapshot()
+    rows_ND = snapshot.matrix.rows_ND
     query_QD = VectorSource(collection.dim).queries(queries)
     for query_D in query_QD:  # touches what any search touches
-        view.search(query_D, K, recall=recall)
-    plain = [_timed(lambda q=query_D: view.search(q, K, recall=recall)) for query_D in query_QD]
-    plain_recall = _recall([found.slots_K for _, found in plain], truth_among(rows_ND, query_QD, None))
+        snapshot.nearest(query_D, K, recall=recall)
+    plain = [_timed(lambda q=query_D: snapshot.nearest(q, K, recall=recall)) for query_D in query_QD]
+    plain_recall = _recall(
+        [row_numbers(found.ids_K) for _, found in plain], truth_among(rows_ND, query_QD, None)
+    )
     p50_ms = float(np.median([ms for ms, _ in plain]))
     fields = ("uniform", *(f"lean_{pole}" for pole in range(len(POLES))))
-    columns = [_timed(lambda f=field: view.select(parse_filter({"exists": f})))[0] for field in fields]
+    columns = [
+        _timed(lambda f=field: snapshot.count(Matching(parse_filter({"exists": f}))))[0] for field in fields
+    ]
     found = [
         (kind, share, [_case(collection, case, recall) for case in cases])
         for kind, share, cases in _grouped(_cases(collection, queries))
@@ -123,7 +129,7 @@ def _cases(collection: Collection, queries: int) -> Iterator[Case]:
 
 
 def _leans(collection: Collection, source: VectorSource) -> Float32[ndarray, "p n"]:
-    rows_ND = collection.view().matrix.rows_ND
+    rows_ND = collection.snapshot().matrix.rows_ND
     return np.concatenate(
         [
             source.pole_PD @ rows_ND[start : start + BLOCK].astype(np.float32).T
@@ -141,22 +147,19 @@ def _grouped(cases: Iterator[Case]) -> list[tuple[str, float, list[Case]]]:
 
 
 def _case(collection: Collection, case: Case, recall: float) -> _Measured:
-    view = collection.view()
-    condition = parse_filter(case.condition)
-    first_ms, _ = _timed(
-        lambda: view.search(case.query_QD[0], K, allow=view.select(condition), recall=recall)
-    )
-    allow = view.select(condition)
+    snapshot = collection.snapshot()
+    where = Matching(parse_filter(case.condition))
+    first_ms, _ = _timed(lambda: snapshot.nearest(case.query_QD[0], K, where, recall=recall))
+    allow = snapshot.compile(where)
     time.sleep(SETTLE_S)
     before_s = time.process_time()
     timed = [
-        _timed(lambda q=query_D: view.search(q, K, allow=view.select(condition), recall=recall))
-        for query_D in case.query_QD
+        _timed(lambda q=query_D: snapshot.nearest(q, K, where, recall=recall)) for query_D in case.query_QD
     ]
     cpu_ms = 1e3 * (time.process_time() - before_s) / len(timed)
-    truth = truth_among(view.matrix.rows_ND, case.query_QD, allow.mask())
+    truth = truth_among(snapshot.matrix.rows_ND, case.query_QD, allow.mask())
     recall_Q = [
-        len(np.intersect1d(found.slots_K, best)) / max(1, len(best))
+        len(np.intersect1d(row_numbers(found.ids_K), best)) / max(1, len(best))
         for (_, found), best in zip(timed, truth, strict=True)
     ]
     return _Measured(

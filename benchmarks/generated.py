@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from jaxtyping import Float16, Float32
+from jaxtyping import Float16, Float32, Int64
 from numpy import ndarray
 
 from benchmarks.vectors import VectorSource
@@ -43,6 +43,11 @@ def fill(data_dir: Path, count: int, dim: int, model_id: str | None = None) -> C
 
 def rows_of(data_dir: Path, dim: int) -> Float16[ndarray, "n d"]:
     return np.memmap(data_dir / "default" / "vectors.f16", np.float16, "r").reshape(-1, dim)
+
+
+def row_numbers(ids_K: Int64[ndarray, " k"]) -> Int64[ndarray, " k"]:
+    """Where pictures lie in `rows_of`: they were added in order to an empty data directory."""
+    return ids_K - 1
 
 
 def blocks(rows_ND: Float16[ndarray, "n d"]) -> "Iterator[tuple[int, Float16[ndarray, 'b d']]]":

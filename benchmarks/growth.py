@@ -51,7 +51,7 @@ def search(folder: str, dim: int, queries: int, cores: int) -> dict[str, Any]:
     kallos = Kallos.open(Path(folder), Path(folder), dim)
     run = asdict(run_at(kallos, RECALL, query_QD, truth_QK, [cores]))
     kept_mb = resident_mb() - before_mb
-    count = len(kallos.collection.view().matrix)
+    count = kallos.collection.snapshot().images
     disk = size_of(kallos.collection.folder) + size_of(kallos.collection.database.path)
     kallos.close()
     return {key: run[key] for key in ("recall", "p50_ms", "p99_ms", "cpu_ms")} | {

@@ -18,7 +18,8 @@ from indexer.encoders.registry import load_encoder
 from indexer.errors import KallosError
 from indexer.imaging.decode import EXTENSIONS, Limits, decode
 from indexer.ingest.ingest import BATCH, Ingest
-from indexer.sources.sources import SourceItem, open_source
+from indexer.sources.open import open_source
+from indexer.sources.source import SourceItem
 
 T = TypeVar("T")
 

@@ -30,7 +30,7 @@ LEVEL = 0.95  # of the intervals
 LEAST_RIDGE = 1e-6  # Platt's fit of one number needs none; the minimum must exist
 TRIALS = {100: 10, 300: 4, 1000: 2}  # pictures: collections drawn
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3)
-ONE_NUMBER = {"flat": "score", "z": "z", "h": "h", "lead": "lead"}
+ONE_NUMBER = {"flat": "score", "z": "z", "h": "cross_query_z", "lead": "margin"}
 RIDGES = {"model": RIDGE, "model, ridge 1": 1.0, "model, ridge 10": 10.0}
 KINDS = ("noise", "absent", "abstract", "negated")
 

@@ -18,12 +18,13 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 from numpy.random import Generator
 
+from benchmarks.generated import row_numbers
 from benchmarks.match_queries import ABSENT, ABSTRACT, keyboard_noise, negated
 from indexer.collection.collection import Collection
-from indexer.collection.view import View
+from indexer.protocols import EXACT, Snapshot
 from indexer.types import NewImage
-from rerank.axes.moments import Moments
-from rerank.match.evidence import HITS, Bank, evidence
+from rerank.axes.statistics import Moments
+from rerank.match.evidence import HITS, BackgroundQueries, evidence
 from rerank.match.fit import (
     EncodeTexts,
     Examples,
@@ -61,7 +62,7 @@ class Material:
         cls, vectors_ND: Float32[ndarray, "n d"], captions: Sequence[str], encode: EncodeTexts
     ) -> "Material":
         text_ND = encoded(encode, captions)
-        near = Bank.of(encoded(encode, PHRASES)).near
+        near = BackgroundQueries.of(encoded(encode, PHRASES)).near
         words = [words_of(caption) for caption in captions]
         told_NN = np.array([[fits(own, other) for other in captions] for own in words])
         same_NN = told_NN | (text_ND @ text_ND.T >= near) | (vectors_ND @ vectors_ND.T >= ALIKE)
@@ -97,12 +98,12 @@ def run_trial(material: Material, encode: EncodeTexts, size: int, rng: Generator
             collection.add(
                 [_image(i, text) for i, text in enumerate(captions)], material.vectors_ND[chosen_N]
             )
-            view = collection.view()
-            moments = Moments.of(view.sample(size))
-            bank = Bank.of(encoded(encode, PHRASES))
-            taught = caption_examples(view, encode, moments, bank, sample_captions(view))
-            background = from_background(view, moments, bank, rng)
-            tests = _Tests(view, moments, bank, encode)
+            snapshot = collection.snapshot()
+            moments = Moments.of(snapshot.sample(size).vectors_ND)
+            queries = BackgroundQueries.of(encoded(encode, PHRASES))
+            taught = caption_examples(snapshot, encode, moments, queries, sample_captions(snapshot))
+            background = from_background(snapshot, moments, queries, rng)
+            tests = _Tests(snapshot, moments, queries, encode)
             asked_N = np.flatnonzero(~teaches_N)
             for place in asked_N:
                 own_N = material.same_NN[chosen_N[place]][chosen_N] | (np.arange(size) == place)
@@ -132,12 +133,12 @@ def cost(material: Material, encode: EncodeTexts, *, captioned: bool) -> Cost:
         try:
             texts = material.captions if captioned else [None] * size
             collection.add([_image(i, text) for i, text in enumerate(texts)], material.vectors_ND)
-            view = collection.view()
-            moments = Moments.of(view.sample(size))
+            snapshot = collection.snapshot()
+            moments = Moments.of(snapshot.sample(size).vectors_ND)
             started = time.perf_counter()
-            model = learn(view, encode, moments, np.random.default_rng(0))
+            model = learn(snapshot, encode, moments, np.random.default_rng(0))
             learned = time.perf_counter()
-            laps = [_lap(view, model, moments, row_D) for row_D in model.bank.vectors_BD]
+            laps = [_lap(snapshot, model, moments, row_D) for row_D in model.background.vectors_BD]
             return Cost(
                 size, model.basis, round(learned - started, 2), round(1e6 * float(np.median(laps)), 1)
             )
@@ -145,9 +146,9 @@ def cost(material: Material, encode: EncodeTexts, *, captioned: bool) -> Cost:
             collection.close()
 
 
-def _lap(view: View, model: MatchModel, moments: Moments, query_D: Float32[ndarray, " d"]) -> float:
-    matches = view.search(query_D, HITS)
-    vectors_KD = view.vectors_at(matches.slots_K)
+def _lap(snapshot: Snapshot, model: MatchModel, moments: Moments, query_D: Float32[ndarray, " d"]) -> float:
+    matches = snapshot.nearest(query_D, HITS)
+    vectors_KD = snapshot.vectors(matches.ids_K)
     started = time.perf_counter()
     model.judge(query_D, matches.scores_K, vectors_KD, moments.along(query_D))
     return time.perf_counter() - started
@@ -156,10 +157,12 @@ def _lap(view: View, model: MatchModel, moments: Moments, query_D: Float32[ndarr
 class _Tests:
     """Searches as they are run, each noted with its right answer."""
 
-    def __init__(self, view: View, moments: Moments, bank: Bank, encode: EncodeTexts) -> None:
-        self._view = view
+    def __init__(
+        self, snapshot: Snapshot, moments: Moments, background: BackgroundQueries, encode: EncodeTexts
+    ) -> None:
+        self._snapshot = snapshot
         self._moments = moments
-        self._bank = bank
+        self._background = background
         self._encode = encode
         self._found: list[Float64[ndarray, " f"]] = []
         self._shown: list[bool] = []
@@ -188,7 +191,7 @@ class _Tests:
         }
         for kind, texts in kinds.items():
             for text in texts:
-                self._note(self._encode([text])[0], np.zeros(self._view.images, bool), kind, -1)
+                self._note(self._encode([text])[0], np.zeros(self._snapshot.images, bool), kind, -1)
                 self._shown.append(False)
                 self._held.append(False)
 
@@ -198,15 +201,17 @@ class _Tests:
     def _note(
         self, query_D: Float32[ndarray, " d"], out_N: Bool[ndarray, " n"], kind: str, group: int
     ) -> Int64[ndarray, " k"]:
-        everything = self._view.search(query_D, self._view.images, recall=1.0)
-        kept = ~out_N[everything.slots_K]
-        slots_K = everything.slots_K[kept][:HITS]
-        spread = without(self._moments.along(query_D), everything.scores_K[~kept], self._view.images)
+        everything = self._snapshot.nearest(query_D, self._snapshot.images, recall=EXACT)
+        kept = ~out_N[row_numbers(everything.ids_K)]
+        ids_K = everything.ids_K[kept][:HITS]
+        spread = without(self._moments.along(query_D), everything.scores_K[~kept], self._snapshot.images)
         scores_K = everything.scores_K[kept][:HITS]
-        self._found.append(evidence(query_D, scores_K, self._view.vectors_at(slots_K), spread, self._bank))
+        self._found.append(
+            evidence(query_D, scores_K, self._snapshot.vectors(ids_K), spread, self._background)
+        )
         self.kinds.append(kind)
         self.groups.append(group)
-        return slots_K
+        return row_numbers(ids_K)
 
 
 def _image(number: int, caption: str | None) -> NewImage:

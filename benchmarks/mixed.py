@@ -72,7 +72,6 @@ def measure_mixed(data_dir: Path, dim: int, seconds: float, recall: float) -> li
             for writer in writers:
                 writer.kill()
                 writer.wait()
-        view = collection.view()
         rows.append(
             MixedRow(
                 beside,
@@ -83,7 +82,7 @@ def measure_mixed(data_dir: Path, dim: int, seconds: float, recall: float) -> li
                 _quantile([one.cpu_ms for one in times], 0.99),
                 round(_recall(collection, query_QD[:RECALL_QUERIES], recall), 4),
                 round(written / seconds, 1),
-                len(view.matrix) - view.built,
+                collection.info().unindexed_rows,
             )
         )
     collection.close()
@@ -119,7 +118,7 @@ def _search(
     until = time.perf_counter() + seconds
     while (started := time.perf_counter()) < until:
         before_s = time.thread_time()
-        collection.view().search(query_QD[len(times) % len(query_QD)], K, recall=recall)
+        collection.snapshot().nearest(query_QD[len(times) % len(query_QD)], K, recall=recall)
         cpu_ms = 1e3 * (time.thread_time() - before_s)
         times.append(_Time(1e3 * (time.perf_counter() - started), cpu_ms))
     return times
@@ -130,11 +129,11 @@ def _quantile(ms: Sequence[float], share: float) -> float:
 
 
 def _recall(collection: Collection, query_QD: Float32[ndarray, "q d"], recall: float) -> float:
-    view = collection.view()
+    snapshot = collection.snapshot()
     hits = [
-        len(np.intersect1d(view.search(query_D, K, recall=recall).slots_K, exact.slots_K))
+        len(np.intersect1d(snapshot.nearest(query_D, K, recall=recall).ids_K, exact.ids_K))
         for query_D in query_QD
-        for exact in [view.search(query_D, K, recall=1.0)]
+        for exact in [snapshot.nearest(query_D, K, recall=1.0)]
     ]
     return sum(hits) / (K * len(query_QD))
 

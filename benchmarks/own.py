@@ -34,14 +34,16 @@ def copy_of_own(data_dir: Path, name: str, queries: int, work: Path) -> Path:
     state = _state(data_dir, name)  # whatever its model: nothing is encoded
     collection = Collection.open(data_dir, name, model_id=state.model_id, dim=state.dim)
     try:
-        view = collection.view()
-        pictures = view.live().count
+        snapshot = collection.snapshot()
+        pictures = snapshot.images
         if pictures < queries + FEWEST:
             raise InvalidInputError(
                 f"collection {name!r} has {pictures} pictures: expected at least {FEWEST}, "
                 f"and the {queries} that are asked for"
             )
-        key = hashlib.sha256(f"{data_dir.resolve()}/{name}/{view.generation}/{queries}".encode()).hexdigest()
+        key = hashlib.sha256(
+            f"{data_dir.resolve()}/{name}/{snapshot.version.number}/{queries}".encode()
+        ).hexdigest()
         folder = work / f"own-{key[:12]}"
         if not (folder / QUERIES).exists():  # it is written last
             remove_tree(folder)
@@ -49,7 +51,7 @@ def copy_of_own(data_dir: Path, name: str, queries: int, work: Path) -> Path:
             asked_N[np.random.default_rng(0).choice(pictures, queries, replace=False)] = True
             copy = open_generated(folder, collection.dim)
             query_parts, first = [], 0
-            for block_ND in view.live_rows(BLOCK):
+            for block_ND in snapshot.live_rows(BLOCK):
                 asked_B = asked_N[first : first + len(block_ND)]
                 kept_ND = block_ND[~asked_B].astype(np.float32)
                 copy.add([numbered_image(first + i) for i in range(len(kept_ND))], kept_ND)

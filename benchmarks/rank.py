@@ -17,8 +17,8 @@ from indexer.encoders.builtin import BuiltinEncoder
 from indexer.filters.language import parse_filter
 from indexer.imaging.decode import Limits
 from indexer.tables.axes import Axis, AxisStore
-from rerank.axes.moments import MomentsCache
-from rerank.axes.terms import Taste
+from rerank.axes.statistics import MomentsCache
+from rerank.axes.terms import AxisScorer
 from rerank.query import QueryEncoder
 from rerank.rank import Ranker
 from rerank.types import RankQuery
@@ -51,18 +51,18 @@ def measure_rank(collection: Collection) -> RankResult:
     """Over a collection of `benchmarks.generated.fill`. The answer is compared with NumPy's first."""
     store = AxisStore(collection.database, collection.name)
     queries = QueryEncoder(BuiltinEncoder(threads=1), Limits.from_memory())  # nobody asks it for words here
-    ranker = Ranker(queries, Taste(store, collection.model_id, MomentsCache()))
+    ranker = Ranker(queries, AxisScorer(store, collection.model_id, MomentsCache()))
     rng = np.random.default_rng(11)
     axes = [_new_axis(store, collection, f"bench-{number}", rng) for number in range(2 * FRESH + 1)]
     known, *fresh = [axis.name for axis in axes]
 
     def ask(query: RankQuery) -> list[int]:
-        return [hit.image.slot for hit in ranker.rank(query, collection.view()).hits]
+        return [hit.image.id - 1 for hit in ranker.rank(query, collection.snapshot(), None).hits]
 
     def top(**weights_and_more: object) -> Callable[[], list[int]]:
         return partial(ask, RankQuery(limit=TOP, **weights_and_more))  # type: ignore[arg-type]
 
-    rows_ND, direction_D = collection.view().matrix.rows_ND, axes[0].direction_D
+    rows_ND, direction_D = collection.snapshot().matrix.rows_ND, axes[0].direction_D
     assert direction_D is not None
     if (
         len(np.intersect1d(ask(RankQuery({known: 1.0}, limit=TOP)), _numpy_top(rows_ND, direction_D)))

@@ -94,8 +94,8 @@ def _share(server: "Server", requests: Sequence[bytes], clients: int, seconds: f
 
 
 def _ask_inside(collection: Collection, query_D: Float32[ndarray, " d"], recall: float) -> None:
-    view = collection.view()
-    view.rows_at(view.search(query_D, K, recall=recall).slots_K)
+    snapshot = collection.snapshot()
+    snapshot.rows(snapshot.nearest(query_D, K, recall=recall).ids_K)
 
 
 def _body(query_D: Float32[ndarray, " d"], recall: float) -> bytes:

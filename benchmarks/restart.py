@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.generated import open_generated
+from benchmarks.generated import open_generated, row_numbers
 from benchmarks.search import truth
 from benchmarks.vectors import VectorSource
 from indexer.errors import StoreError
@@ -55,10 +55,10 @@ def measure_restart(data_dir: Path, dim: int, times: int) -> RestartResult:
         cpus.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         said = json.loads(done.stdout)
         opens.append(said["open_s"])
-        found = len(np.intersect1d(said["slots"], truth_QK[number]))
+        found = len(np.intersect1d(said["rows"], truth_QK[number]))
         if not found:
             raise StoreError(
-                f"query {number} was answered with {said['slots']}: none of them is among the best"
+                f"query {number} was answered with {said['rows']}: none of them is among the best"
             )
         hits += found
     wall_s, cpu_s, open_s = (round(float(np.median(values)), 3) for values in (walls, cpus, opens))
@@ -70,7 +70,7 @@ def answer(data_dir: str, dim: str, queries: str, number: str) -> None:
     query_D = np.load(queries)[int(number)]
     started = time.perf_counter()
     collection = open_generated(Path(data_dir), int(dim))
-    found = collection.view().search(query_D, K, recall=RECALL)
+    found = collection.snapshot().nearest(query_D, K, recall=RECALL)
     open_s = time.perf_counter() - started
-    sys.stdout.write(json.dumps({"open_s": open_s, "slots": found.slots_K.tolist()}))
+    sys.stdout.write(json.dumps({"open_s": open_s, "rows": row_numbers(found.ids_K).tolist()}))
     collection.close()

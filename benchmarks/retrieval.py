@@ -14,8 +14,9 @@ from numpy import ndarray
 from indexer.errors import KallosError
 from indexer.imaging.decode import Limits, decode
 from indexer.protocols import Encoder
+from indexer.sources.open import open_source
 from indexer.sources.sidecars import read_sidecars
-from indexer.sources.sources import SourceItem, open_source
+from indexer.sources.source import SourceItem
 from rerank.retrieval import Recall, recall
 
 CHUNK = 64

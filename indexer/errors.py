@@ -129,6 +129,28 @@ class UnavailableError(KallosError):
     code = "unavailable"
 
 
+class UnsupportedError(KallosError):
+    """What the store of this collection cannot do. `capability` names it."""
+
+    code = "not_supported"
+
+    def __init__(self, capability: str, message: str) -> None:
+        super().__init__(message)
+        self.capability = capability
+
+
+class GenerationUnavailableError(UnavailableError):
+    """This server makes no pictures: it was told to use what it cannot load."""
+
+    code = "generation_unavailable"
+
+
+class IndexingUnavailableError(UnavailableError):
+    """This server takes no pictures in: it was told to measure them with what it cannot load."""
+
+    code = "indexing_unavailable"
+
+
 class TookTooLongError(UnavailableError):
     """What was asked for was not ready in the time that a request may wait."""
 

@@ -3,18 +3,17 @@
 Dimension key   N pictures, D embedding, H height, W width
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NewType
 
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from numpy import ndarray
 
 ImageId = NewType("ImageId", int)
 """Stable for the life of a picture, never used again after its deletion. Starts at 1."""
 
-Slot = NewType("Slot", int)
-"""A row of `vectors.f16`. An updated picture keeps its id and moves to a new slot."""
+IdList = Sequence[int] | Int64[ndarray, " n"]
 
 JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSONValue"]
 Metadata = Mapping[str, JSONValue]
@@ -61,7 +60,6 @@ class ImageRow:
     """A stored picture. `added_at` is in seconds since 1970."""
 
     id: ImageId
-    slot: Slot
     uri: str
     sha256: str
     size: int
@@ -72,3 +70,21 @@ class ImageRow:
     taken_at: float | None
     added_at: float
     metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What tells whether a file has changed since it was indexed."""
+
+    id: ImageId
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many pictures have `value`."""
+
+    value: str | int | float | bool
+    count: int

@@ -1,9 +1,8 @@
-"""Opaque page marks that stay true while others write.
+"""Opaque marks of a page that stay true while others write.
 
-A cursor pins what the first page saw: pictures added later stay out of the following pages, and axis weights
-keep the scale that they had. Deleted pictures drop out. An edited picture moves to another slot and keeps its
-id, so pictures are known by their ids here. So no page repeats or skips a picture that was there all along,
-unless an edit changes its very score: then it stands where the new one puts it.
+A cursor names the version of the collection that the first page saw, and the following pages are answered
+from it: pictures added later stay out, one that is edited stays where it was, and axis weights keep their
+scale. Only deleted pictures drop out. So no page repeats or skips a picture that was there all along.
 """
 
 import base64
@@ -13,15 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from indexer.errors import InvalidCursorError
+from indexer.protocols import Place, Version
 from indexer.types import ImageId
 
-LARGEST = 2**62  # slot, id or count
-TIE = 1e-6  # scores closer than this may swap places between two computations of the same product
+LARGEST = 2**62  # version, id or count
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The first page saw slots below `slots`, and ids up to `newest`.
+    """The first page saw `version`.
 
     `scales` holds (scale, offset) of each axis; `ties` the ids shown whose score is `score`, or where that is
     None the last one shown. `limits` are the values between which percentiles keep pictures, by axis.
@@ -31,8 +30,7 @@ class Cursor:
     """
 
     fingerprint: str
-    slots: int
-    newest: int
+    version: Version
     shown: int = 0
     score: float | None = None
     ties: tuple[ImageId, ...] = ()
@@ -41,26 +39,28 @@ class Cursor:
     rewrite: str | None = None
     queue: tuple[tuple[ImageId, int], ...] = ()
 
+    @property
+    def place(self) -> Place | None:
+        """Behind the last hit shown; None before the first."""
+        return Place(self.score, self.ties) if self.shown else None
+
     def encode(self) -> str:
-        fields = [self.fingerprint, self.slots, self.newest, self.shown, self.score, self.ties, self.scales]
+        version = [self.version.number, *self.version.detail]
+        fields = [self.fingerprint, version, self.shown, self.score, self.ties, self.scales]
         fields += [self.limits, self.rewrite, self.queue]
         return (
             base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
         )
 
     @classmethod
-    def decode(cls, text: str, *, fingerprint: str) -> "Cursor":
-        """Read a cursor; InvalidCursorError when it is damaged or belongs to another request.
-
-        `fingerprint` is that of the request, without the cursor.
-        """
+    def decode(cls, text: str) -> "Cursor":
+        """Read a cursor; InvalidCursorError when it is damaged."""
         try:
             raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-            mark, slots, newest, shown, score, ties, scales, limits, rewrite, queue = json.loads(raw)
+            print_, version, shown, score, ties, scales, limits, rewrite, queue = json.loads(raw)
             cursor = cls(
-                str(mark),
-                int(slots),
-                int(newest),
+                str(print_),
+                Version(int(version[0]), tuple(int(number) for number in version[1:])),
                 int(shown),
                 None if score is None else float(score),
                 tuple(ImageId(int(image_id)) for image_id in ties),
@@ -69,13 +69,26 @@ class Cursor:
                 None if rewrite is None else str(rewrite),
                 tuple((ImageId(int(image_id)), int(count)) for image_id, count in queue),
             )
-        except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
             raise InvalidCursorError("this cursor is damaged: send it back exactly as it came") from error
         ids = (*cursor.ties, *(image_id for image_id, _ in cursor.queue))
-        numbers = (cursor.slots, cursor.newest, cursor.shown, *ids)
-        if cursor.fingerprint != fingerprint or not all(0 <= number < LARGEST for number in numbers):
-            raise InvalidCursorError("this cursor belongs to another request: keep everything else unchanged")
+        numbers = (cursor.version.number, *cursor.version.detail, cursor.shown, *ids)
+        if not all(0 <= number < LARGEST for number in numbers):
+            raise InvalidCursorError("this cursor is damaged: send it back exactly as it came")
         return cursor
+
+    def check(self, fingerprint: str) -> None:
+        """InvalidCursorError unless `fingerprint` is that of the first request."""
+        if self.fingerprint != fingerprint:
+            raise InvalidCursorError("this cursor belongs to another request: keep everything else unchanged")
+
+
+def opened(cursor: Cursor | None, fingerprint: str, version: Version) -> Cursor:
+    """The cursor that a request came with, or for a first page one before everything."""
+    if cursor is None:
+        return Cursor(fingerprint, version)
+    cursor.check(fingerprint)
+    return cursor
 
 
 def _number(value: object) -> float | None:

@@ -22,12 +22,13 @@ from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from indexer.errors import InvalidInputError
+from rerank.axes.ridge import unit_rows
 
 COPY_COSINE = 0.95  # as in `rerank.match.fit`
 COPY_BITS = 6  # of 64 that may differ between perceptual hashes of one picture, saved twice
 LEAST_QUALITY = 0.05  # of the worst hit of a pool: it must still count as a picture
 SYMMETRY = 1e-6
-NOTHING = 1e-12  # an eigenvalue that is zero but for rounding
+NOTHING = 1e-12  # an eigenvalue, of a sum of 1, that is zero but for rounding
 TIE = 1e-9  # scores that are equal but for rounding
 
 
@@ -138,11 +139,12 @@ def most_diverse(
 def vendi_score(
     kernel_NN: Float64[ndarray, "n n"], order: float = 1.0, quality_N: Float64[ndarray, " n"] | None = None
 ) -> float:
-    """VS_q of (13), or with qualities qVS_q of (14); 0 for no pictures.
+    """VS_q of (13), or with qualities qVS_q of (14); 0 for no pictures, of which none are different.
 
     Args:
         kernel_NN: Symmetric, positive semidefinite, with a diagonal of 1.
-        order: q > 0, infinity too; small ones count rare pictures more.
+        order: q > 0, infinity too; small ones count rare pictures more. Not 0: that counts the eigenvalues
+            that are not zero, which rounding decides.
         quality_N: Not negative.
     """
     check_kernel(kernel_NN)
@@ -156,8 +158,7 @@ def vendi_score(
 
 def embedding_kernel(vectors_ND: Float32[ndarray, "n d"]) -> Float64[ndarray, "n n"]:
     """Inner products of unit vectors, with a diagonal of exactly 1. Positive semidefinite, so not clipped."""
-    rows_ND = vectors_ND.astype(np.float64)
-    rows_ND /= np.maximum(np.linalg.norm(rows_ND, axis=1, keepdims=True), NOTHING)
+    rows_ND = unit_rows(vectors_ND)
     kernel_NN = rows_ND @ rows_ND.T
     np.fill_diagonal(kernel_NN, 1.0)
     return kernel_NN
@@ -220,7 +221,9 @@ def _vendi_with_each(
 
 
 def _effective_number(lam_RM: Float64[ndarray, "... m"], order: float) -> Float64[ndarray, "..."]:
-    lam_RM = np.where(lam_RM > NOTHING, lam_RM, 0.0)
+    # The error of an eigenvalue grows with their number: small orders would count it.
+    nothing = max(NOTHING, lam_RM.shape[-1] * np.finfo(np.float64).eps)
+    lam_RM = np.where(lam_RM > nothing, lam_RM, 0.0)
     if order == 1.0:
         return np.exp(-(lam_RM * np.log(np.where(lam_RM > 0, lam_RM, 1.0))).sum(axis=-1))
     if np.isinf(order):

@@ -1,16 +1,11 @@
 """What a collection answers: search, order by taste, and how an axis spreads. The layer's front door."""
 
-from collections.abc import Callable
-from functools import partial
-
-from indexer.collection.collection import Collection
-from indexer.collection.view import View
-from indexer.errors import ConflictError
 from indexer.imaging.decode import Limits
-from indexer.protocols import Encoder
+from indexer.protocols import Encoder, Snapshot, Store
 from indexer.tables.axes import AxisStore
-from rerank.axes.moments import MomentsCache
-from rerank.axes.terms import Taste
+from rerank.axes.statistics import MomentsCache
+from rerank.axes.terms import AxisScorer
+from rerank.cursor import Cursor
 from rerank.match.cache import MatchCache
 from rerank.monitor import RecallMonitor
 from rerank.query import QueryEncoder
@@ -19,15 +14,16 @@ from rerank.rephrase.rephraser import Rephraser
 from rerank.search import Searcher
 from rerank.types import Answer, Distribution, RankQuery, SearchQuery
 
-TRIES = 3  # an edit may meet each; who edits hits without a pause is not waited for
-
 
 class Engine:
-    """Each question is answered over the newest generation. Safe to call from threads."""
+    """Each question is answered from the newest version of a store, its following pages from the same one.
+
+    Safe to call from threads.
+    """
 
     def __init__(
         self,
-        collection: Collection,
+        store: Store,
         encoder: Encoder,
         axes: AxisStore,
         limits: Limits,
@@ -37,30 +33,23 @@ class Engine:
         matches: MatchCache,
         monitor: RecallMonitor | None = None,
     ) -> None:
-        self._collection = collection
-        queries, taste = QueryEncoder(encoder, limits), Taste(axes, encoder.model_id, moments)
-        self._searcher = Searcher(queries, taste, rephraser, matches, monitor)
-        self._ranker = Ranker(queries, taste)
+        self._store = store
+        queries, scorer = QueryEncoder(encoder, limits), AxisScorer(axes, encoder.model_id, moments)
+        self._searcher = Searcher(queries, scorer, rephraser, matches, monitor)
+        self._ranker = Ranker(queries, scorer)
 
     def search(self, query: SearchQuery) -> Answer:
         """See `Searcher.search`."""
-        return self._complete(partial(self._searcher.search, query))
+        return self._searcher.search(query, *self._open(query.cursor))
 
     def rank(self, query: RankQuery) -> Answer:
         """See `Ranker.rank`."""
-        return self._complete(partial(self._ranker.rank, query))
+        return self._ranker.rank(query, *self._open(query.cursor))
 
     def distribution(self, axis: str, *, bars: int = 20) -> Distribution:
         """See `Ranker.distribution`."""
-        return self._ranker.distribution(axis, self._collection.view(), bars=bars)
+        return self._ranker.distribution(axis, self._store.snapshot(), bars=bars)
 
-    def _complete(self, ask: Callable[[View], Answer]) -> Answer:
-        """The answer over a view whose hits nobody edited while they were being found, if one comes soon."""
-        for _ in range(TRIES - 1):
-            try:
-                answer = ask(self._collection.view())
-            except ConflictError:  # a picture that the question names was edited
-                continue
-            if answer.complete:
-                return answer
-        return ask(self._collection.view())
+    def _open(self, text: str | None) -> tuple[Snapshot, Cursor | None]:
+        cursor = None if text is None else Cursor.decode(text)
+        return self._store.snapshot(None if cursor is None else cursor.version), cursor

@@ -14,11 +14,10 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from indexer.ann.bitmap import Bitmap
-from indexer.collection.view import EXACT, View
-from indexer.disk.slots import Slots
 from indexer.errors import KallosError
+from indexer.protocols import EXACT, Snapshot
 from indexer.tables.recall_log import RecallLog
+from indexer.where import Where
 
 LOG = logging.getLogger("kallos.recall")
 K = 10
@@ -31,12 +30,11 @@ POLL_S = 0.5
 class Sample:
     """One search as it was run, and what it found."""
 
-    view: View
+    snapshot: Snapshot
     direction_D: Float32[ndarray, " d"]
-    allow: Bitmap
-    without: Slots
+    where: Where
     recall: float
-    slots_K: Int64[ndarray, " k"]
+    ids_K: Int64[ndarray, " k"]
 
 
 class RecallMonitor:
@@ -87,10 +85,8 @@ class RecallMonitor:
                 LOG.warning("cannot measure recall: %s", error)
 
     def _measure(self, sample: Sample) -> None:
-        k = min(K, len(sample.slots_K))
-        truth = sample.view.search(
-            sample.direction_D, k, allow=sample.allow, without=sample.without, recall=EXACT
-        )
+        k = min(K, len(sample.ids_K))
+        truth = sample.snapshot.nearest(sample.direction_D, k, sample.where, recall=EXACT)
         if k:
-            found = len(np.intersect1d(truth.slots_K, sample.slots_K[:k]))
+            found = len(np.intersect1d(truth.ids_K, sample.ids_K[:k]))
             self._log.record(k=k, found=found, asked=sample.recall)

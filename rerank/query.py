@@ -3,19 +3,18 @@
 Dimension key   P parts, D embedding
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.collection.view import View
 from indexer.errors import InvalidQueryError
 from indexer.imaging.decode import Limits, decode
-from indexer.protocols import Encoder
+from indexer.lru import Lru
+from indexer.protocols import Encoder, Snapshot
+from indexer.types import ImageId
 from rerank.types import QUERY_TERM, REWRITE_TERM, IdPart, ImagePart, Part, TextPart, VectorPart
 
 SMALLEST_LENGTH = 1e-6  # of a weighted sum of unit vectors: below it the parts have cancelled
@@ -43,15 +42,13 @@ class QueryEncoder:
     def __init__(self, encoder: Encoder, limits: Limits, *, remembered: int = 512) -> None:
         self._encoder = encoder
         self._limits = limits
-        self._remembered = remembered
-        self._texts: OrderedDict[str, Float32[ndarray, " d"]] = OrderedDict()
-        self._lock = Lock()
+        self._texts: Lru[str, Float32[ndarray, " d"]] = Lru(remembered)
 
     @property
     def model_id(self) -> str:
         return self._encoder.model_id
 
-    def ask(self, parts: Sequence[Part], view: View, *, rewrite: str | None = None) -> Question:
+    def ask(self, parts: Sequence[Part], snapshot: Snapshot, *, rewrite: str | None = None) -> Question:
         """The unit vector of `parts`: normalise(sum of weight · unit vector of the part).
 
         `rewrite` says in other words what the one text of `rephrasable(parts)` says: each counts half.
@@ -64,7 +61,7 @@ class QueryEncoder:
         if not parts:
             return Question(np.zeros(self._encoder.dim, np.float32), {})
         weight_P = np.array([_weight(part) for part in parts], np.float32)
-        vector_PD = np.stack([self._unit(part, view) for part in parts])
+        vector_PD = np.stack([self._unit(part, snapshot) for part in parts])
         shares = {QUERY_TERM: weight_P @ vector_PD}
         text = rephrasable(parts)
         if rewrite is not None and text is not None:
@@ -76,7 +73,7 @@ class QueryEncoder:
         shares = {name: (share_D / length).astype(np.float32) for name, share_D in shares.items()}
         return Question((whole_D / length).astype(np.float32), shares)
 
-    def _unit(self, part: Part, view: View) -> Float32[ndarray, " d"]:
+    def _unit(self, part: Part, snapshot: Snapshot) -> Float32[ndarray, " d"]:
         match part:
             case TextPart():
                 return self._text(part.text)
@@ -84,7 +81,7 @@ class QueryEncoder:
                 picture = decode(part.data, self._limits)
                 return self._encoder.encode_images([picture.pixels])[0]
             case IdPart():
-                vector_1D = view.vectors_at([view.row(part.id).slot])
+                vector_1D = snapshot.vectors([part.id])
                 return unit(vector_1D[0], f"the stored vector of image {part.id} is zero")
             case VectorPart():
                 return self._vector(part.vector_D)
@@ -92,19 +89,7 @@ class QueryEncoder:
     def _text(self, text: str) -> Float32[ndarray, " d"]:
         if not text.strip():
             raise InvalidQueryError("the query text is blank: expected words")
-        return self._remember(text, lambda: self._encoder.encode_texts([text])[0])
-
-    def _remember(self, text: str, encode: Callable[[], Float32[ndarray, " d"]]) -> Float32[ndarray, " d"]:
-        with self._lock:
-            if text in self._texts:
-                self._texts.move_to_end(text)
-                return self._texts[text]
-        vector_D = encode()
-        with self._lock:
-            self._texts[text] = vector_D
-            while len(self._texts) > self._remembered:
-                self._texts.popitem(last=False)
-        return vector_D
+        return self._texts.get(text, lambda: self._encoder.encode_texts([text])[0])
 
     def _vector(self, vector_D: Float32[ndarray, " d"]) -> Float32[ndarray, " d"]:
         if vector_D.shape != (self._encoder.dim,):
@@ -113,6 +98,11 @@ class QueryEncoder:
         if not np.isfinite(vector_D).all():
             raise InvalidQueryError("the query vector holds a number that is not finite")
         return unit(vector_D, "the query vector is zero: it points nowhere")
+
+
+def named(parts: Sequence[Part]) -> tuple[ImageId, ...]:
+    """The pictures that a query names: they are left out of its hits."""
+    return tuple(part.id for part in parts if isinstance(part, IdPart))
 
 
 def rephrasable(parts: Sequence[Part]) -> TextPart | None:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
-from indexer.collection.view import View
+from indexer.protocols import Snapshot
 from indexer.types import ImageId, ImageRow, JSONValue
 from rerank.diversity import (
     Collapsed,
@@ -37,26 +37,18 @@ class Shortlist:
 
     ids: list[ImageId]
     count_K: Int64[ndarray, " k"]
-    complete: bool
 
 
 def shortlist(
-    view: View,
-    slots_N: Int64[ndarray, " n"],
+    snapshot: Snapshot,
+    ids_N: Int64[ndarray, " n"],
     score_N: Float64[ndarray, " n"],
     deduplicate: Deduplicate | None,
     diversify: Diversify | None,
 ) -> Shortlist:
-    """What becomes of the pictures in `slots_N`, best first.
-
-    Those deleted or edited meanwhile drop out, and it is not `complete`.
-    """
-    rows = view.rows_at(slots_N)
-    complete = len(rows) == len(slots_N)
-    place = {int(slot): n for n, slot in enumerate(slots_N)}
-    score_N = score_N[[place[row.slot] for row in rows]]
-    slots_N = np.array([row.slot for row in rows], np.int64)
-    vectors_ND = view.vectors_at(slots_N)
+    """What becomes of the pictures `ids_N`, best first."""
+    ids = [ImageId(i) for i in ids_N.tolist()]
+    rows, vectors_ND = snapshot.rows(ids), snapshot.vectors(ids)
     kept = Collapsed(np.arange(len(rows)), np.ones(len(rows), np.int64))
     if deduplicate is not None:
         hashes = [_hash(row) for row in rows]
@@ -66,7 +58,7 @@ def shortlist(
         kernel_KK = kernel(vectors_ND[kept.kept_K], [rows[n] for n in kept.kept_K], diversify.fields)
         order_K = _diverse_order(score_N[kept.kept_K], kernel_KK, diversify)
     ids = [rows[n].id for n in kept.kept_K[order_K]]
-    return Shortlist(ids, kept.count_K[order_K], complete)
+    return Shortlist(ids, kept.count_K[order_K])
 
 
 def vendi_of(

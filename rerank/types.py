@@ -7,9 +7,9 @@ from typing import Literal
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.filters.columns import Count
 from indexer.filters.language import Filter
-from indexer.types import ImageId, ImageRow
+from indexer.protocols import Version
+from indexer.types import Count, ImageId, ImageRow
 from rerank.diversity import COPY_BITS, COPY_COSINE
 from rerank.match.model import Match
 from rerank.rephrase.types import Mode, Rewrite
@@ -180,7 +180,7 @@ class Answer:
     cursor: str | None
     mode: CandidateMode
     candidates: int
-    generation: int
+    version: Version
     images: int
     model_id: str
     timings_ms: Mapping[str, float]
@@ -190,4 +190,3 @@ class Answer:
     match: Match | str = "it was not asked"  # whether anything fits the words; or why nobody knows
     vendi: float | None = None  # of the hits on this page, where they were made diverse or deduplicated
     warnings: tuple[str, ...] = ()
-    complete: bool = True  # False where a hit was edited or deleted at this moment, and is left out

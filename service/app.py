@@ -1,7 +1,8 @@
 """The application: services for its lifetime, routes, and one table of errors."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from importlib.metadata import version
 from threading import BoundedSemaphore
 
@@ -10,10 +11,10 @@ from fastapi import FastAPI
 from rerank.generate.request import Generator
 from service import errors
 from service.generation.on_miss import GenerateOnMiss
-from service.generation.orders import Orders
-from service.generation.work import KIND, MOST_ATTEMPTS, GenerateWork
+from service.generation.queue import GenerationQueue
+from service.generation.work import KIND, GenerateWork
 from service.index_job import IndexWork
-from service.job_rules import Rules
+from service.job_rules import QueueLimits
 from service.jobs import JobRunner, Work
 from service.limits import BodyLimit
 from service.metrics import Metrics, Timed
@@ -31,8 +32,9 @@ from service.routes import (
 )
 from service.routes import metrics as metrics_route
 from service.settings import Settings
-from service.upkeep import CompactWork, Upkeep
-from service.wiring import open_services
+from service.stats import stats_of
+from service.upkeep import CompactWork, Upkeep, aims_of
+from service.wiring import Services, open_server
 
 DESCRIPTION = """Find pictures by words or by example, and sort them by learned axes.
 
@@ -46,29 +48,17 @@ def create_app(settings: Settings, *, generator: Generator | None = None) -> Fas
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services = open_services(settings, create=True, serving=True, generator=generator)
-        kinds: dict[str, Work] = {"index": IndexWork(services), "compact": CompactWork(services)}
-        kinds[KIND] = GenerateWork(services.studio)
-        runner = JobRunner(services.collection.database, kinds, {KIND: rules})
-        orders = Orders(services.studio, runner)
-        upkeep = Upkeep(services, runner)
-        runner.start()
-        upkeep.start()
-        app.state.services, app.state.jobs = services, runner
-        app.state.orders = orders
-        app.state.on_miss = GenerateOnMiss(
-            orders, runner, services.studio.store, pause_s=settings.generate_pause_s
-        )
-        metrics.watch(services)
-        app.state.places = BoundedSemaphore(settings.max_concurrent)
-        try:
+        with open_server(settings, generator=generator) as services, at_work(services) as runner:
+            queue = GenerationQueue(services.image_service, runner)
+            app.state.services, app.state.jobs, app.state.queue = services, runner, queue
+            app.state.on_miss = GenerateOnMiss(
+                queue, runner, services.image_service.store, pause_s=settings.generate_pause_s
+            )
+            stats = partial(stats_of, services.collection, settings.recall_alert)
+            metrics.watch(stats, services.search.rephraser)
+            app.state.places = BoundedSemaphore(settings.max_concurrent)
             yield
-        finally:
-            upkeep.close()
-            runner.close()
-            services.close()
 
-    rules = Rules(settings.generate_queue, settings.generate_per_hour, MOST_ATTEMPTS)
     app = FastAPI(
         title="Kallos",
         version=version("kallos"),
@@ -95,3 +85,24 @@ def create_app(settings: Settings, *, generator: Generator | None = None) -> Fas
     ):
         app.include_router(module.router)
     return app
+
+
+@contextmanager
+def at_work(services: Services) -> Iterator[JobRunner]:
+    """What happens beside requests: jobs, and looking after the collection."""
+    settings, collection = services.settings, services.collection
+    aims = partial(aims_of, settings, services.encoder, background=True)
+    kinds: dict[str, Work] = {
+        "index": IndexWork(services.intake),
+        "compact": CompactWork(collection, aims),
+        KIND: GenerateWork(services.image_service),
+    }
+    limits = {KIND: QueueLimits(settings.generate_queue, settings.generate_per_hour)}
+    runner = JobRunner(collection.database, kinds, limits, lease_s=settings.job_lease_s)
+    upkeep = Upkeep(collection, aims, runner)
+    with ExitStack() as stack:
+        runner.start()
+        stack.callback(runner.close)
+        upkeep.start()
+        stack.callback(upkeep.close)
+        yield runner

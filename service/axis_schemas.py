@@ -9,8 +9,16 @@ from indexer.filters.language import field_name
 from indexer.tables.axes import Axis, Figures, Standard
 from rerank.axes.evaluate import Evaluation
 from rerank.axes.examples import MOST_LABELS, MOST_PAIRS, Label, OrderedPair
+from rerank.axes.fit_axis import (
+    FromExtremes,
+    FromField,
+    FromHead,
+    FromLabels,
+    FromPairs,
+    FromPrompts,
+    TrainingSignal,
+)
 from rerank.axes.heads import LARGEST_BYTES, Activation
-from rerank.axes.teach import FromExtremes, FromField, FromHead, FromLabels, FromPairs, FromPrompts, Lesson
 from rerank.types import Distribution
 from service.schemas import AnyImageId, Body, FieldName, Number, Prompt, from_base64, iso
 
@@ -81,7 +89,7 @@ class AxisRequest(Body):
             raise ValueError(f"expected exactly one of {', '.join(WAYS)}; got {given or 'none'}")
         return self
 
-    def to_lesson(self) -> Lesson:
+    def to_signal(self) -> TrainingSignal:
         if self.prompts is not None:
             return FromPrompts(tuple(self.prompts.high), tuple(self.prompts.low))
         if self.extremes is not None:

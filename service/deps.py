@@ -12,7 +12,7 @@ from fastapi import Depends, Header, Request
 
 from indexer.errors import LimitError
 from service.generation.on_miss import GenerateOnMiss
-from service.generation.orders import Orders
+from service.generation.queue import GenerationQueue
 from service.jobs import JobRunner
 from service.wiring import Services
 
@@ -38,9 +38,9 @@ async def _slot(request: Request) -> AsyncIterator[None]:
         places.release()
 
 
-async def _orders(request: Request) -> Orders:
-    orders: Orders = request.app.state.orders
-    return orders
+async def _queue(request: Request) -> GenerationQueue:
+    queue: GenerationQueue = request.app.state.queue
+    return queue
 
 
 async def _on_miss(request: Request) -> GenerateOnMiss:
@@ -66,8 +66,8 @@ async def _client(
 
 ServicesDep = Annotated[Services, Depends(_services)]
 JobsDep = Annotated[JobRunner, Depends(_jobs)]
-OrdersDep = Annotated[Orders, Depends(_orders)]
+GenerationQueueDep = Annotated[GenerationQueue, Depends(_queue)]
 OnMissDep = Annotated[GenerateOnMiss, Depends(_on_miss)]
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255)]
+IdempotencyHeader = Annotated[str | None, Header(min_length=1, max_length=255)]
 ClientDep = Annotated[str, Depends(_client)]
 Queued = Depends(_slot)

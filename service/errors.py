@@ -15,6 +15,7 @@ from indexer.errors import (
     NotFoundError,
     StoreError,
     UnavailableError,
+    UnsupportedError,
 )
 from service.error_shapes import SHAPES
 
@@ -26,6 +27,7 @@ STATUS: tuple[tuple[type[KallosError], int], ...] = (
     (NotFoundError, 404),
     (ConflictError, 409),
     (LimitError, 429),
+    (UnsupportedError, 501),
     (UnavailableError, 503),
     (StoreError, 503),
 )
@@ -38,6 +40,7 @@ TITLE = {
     422: "Invalid request",
     429: "Too many requests",
     500: "Internal error",
+    501: "Not supported",
     503: "Unavailable",
 }
 PROBLEM = "application/problem+json"
@@ -70,7 +73,7 @@ def status_of(error: KallosError) -> int:
     return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
 
-def door_responses() -> dict[int | str, dict[str, object]]:
+def compat_responses() -> dict[int | str, dict[str, object]]:
     """What the OpenAPI document says of the errors of such routes."""
     return {
         status: {"description": title, "content": {"application/json": {"schema": {"type": "object"}}}}
@@ -96,7 +99,8 @@ def _headers_of(error: KallosError) -> dict[str, str]:
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, KallosError)
-    response = answer(request.url.path, status_of(error), error.code, str(error))
+    extra = {"capability": error.capability} if isinstance(error, UnsupportedError) else {}
+    response = answer(request.url.path, status_of(error), error.code, str(error), **extra)
     response.headers.update(_headers_of(error))
     return response
 

@@ -1,10 +1,10 @@
-"""What people wanted, recorded where KALLOS_LOG_WISHES says so."""
+"""What people asked for, opened and kept, recorded where KALLOS_LOG_QUERIES says so."""
 
 import logging
 
 from indexer.errors import StoreError
 from indexer.tables.generated import Generation
-from indexer.tables.interactions import Wanted, WantedLog
+from indexer.tables.interactions import Interaction, InteractionLog
 from indexer.types import ImageId
 from rerank.match.model import Match
 
@@ -14,7 +14,7 @@ LOG = logging.getLogger("kallos.feedback")
 class Feedback:
     """With `log` None nothing is recorded. A log that cannot be written never fails what it is about."""
 
-    def __init__(self, log: WantedLog | None) -> None:
+    def __init__(self, log: InteractionLog | None) -> None:
         self._log = log
 
     @property
@@ -23,15 +23,15 @@ class Feedback:
 
     def missed(self, words: str, match: Match | str) -> None:
         probability = match.probability if isinstance(match, Match) else None
-        self._add(Wanted("miss", words, probability=probability))
+        self._add(Interaction("miss", words, probability=probability))
 
     def clicked(self, words: str, image_id: ImageId) -> None:
-        self._add(Wanted("click", words, image_id))
+        self._add(Interaction("click", words, image_id))
 
     def promoted(self, made: Generation) -> None:
-        self._add(Wanted("promotion", made.prompt, made.image_id, made.id))
+        self._add(Interaction("promotion", made.prompt, made.image_id, made.id))
 
-    def _add(self, one: Wanted) -> None:
+    def _add(self, one: Interaction) -> None:
         if self._log is None:
             return
         try:

@@ -1,4 +1,4 @@
-"""The wire of generated pictures: wishes in, generations out."""
+"""The wire of generated pictures: requests in, generations out."""
 
 from typing import Annotated, Self
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from indexer.tables.generated import Generation
 from rerank.generate.request import MOST_CHARACTERS, MOST_GUIDANCE, MOST_SEED, MOST_STEPS
-from service.generation.wish import LARGEST_SIDE, MOST_PICTURES, SMALLEST_SIDE, Wish
+from service.generation.spec import LARGEST_SIDE, MOST_PICTURES, SMALLEST_SIDE, GenerationSpec
 from service.schemas import Body, iso
 
 Words = Annotated[str, Field(max_length=MOST_CHARACTERS)]
@@ -36,8 +36,8 @@ class GenerateRequest(Body):
     height: Side | None = None
     count: Annotated[int, Field(ge=1, le=MOST_PICTURES)] = 1
 
-    def to_wish(self) -> Wish:
-        return Wish(**self.model_dump())
+    def to_spec(self) -> GenerationSpec:
+        return GenerationSpec(**self.model_dump())
 
 
 class GenerationBody(BaseModel):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from indexer.errors import InvalidInputError
 from indexer.ingest.ingest import IngestReport, Progress
-from indexer.sources.sources import open_source
+from indexer.sources.open import open_source
 from indexer.types import JSONValue
+from service.intake import Intake
 from service.jobs import Control
-from service.wiring import Services
 
 FAILURES_SHOWN = 1000  # in a job's result; `failed_total` counts all
 
@@ -43,20 +43,20 @@ def check_sources(sources: Sequence[str], allowed: Sequence[Path]) -> list[str]:
 class IndexWork:
     """Callable for `JobRunner`."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
 
     def __call__(self, params: dict[str, JSONValue], control: Control) -> dict[str, JSONValue]:
-        total = IngestReport()
+        total, pictures = IngestReport(), self._intake.pictures
         sources = params["sources"]
         assert isinstance(sources, list)
         ingest = replace(
-            self._services.ingest(sync=bool(params.get("sync"))),
+            self._intake.ingest(sync=bool(params.get("sync"))),
             should_stop=control.should_stop,
             on_progress=lambda progress: control.progress(**progress_json(progress)),
         )
         for source in sources:
-            found = open_source(str(source), limits=self._services.limits, fetch=self._services.fetcher.fetch)
+            found = open_source(str(source), limits=pictures.limits, fetch=pictures.fetcher.fetch)
             total = merged(total, ingest.run(found))
             if total.stopped:
                 break

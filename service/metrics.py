@@ -1,7 +1,7 @@
 """What GET /metrics tells: requests as they happen, the state of the collection when asked."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from fastapi import Response
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -9,8 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.stats import Stats, stats_of
-from service.wiring import Services
+from rerank.rephrase.rephraser import Rephraser
+from service.stats import Stats
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -32,9 +32,9 @@ class Metrics:
         self._seconds.labels(method, route).observe(seconds)
         self._requests.labels(method, route, status).inc()
 
-    def watch(self, services: Services) -> None:
-        """Report the collection of `services` too."""
-        self.registry.register(_Collection(services))
+    def watch(self, stats: Callable[[], Stats], rephraser: Rephraser) -> None:
+        """Report a collection, and what became of queries, too."""
+        self.registry.register(_Collection(stats, rephraser))
 
     def text(self) -> Response:
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
@@ -68,16 +68,17 @@ class Timed:
 
 
 class _Collection:
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, stats: Callable[[], Stats], rephraser: Rephraser) -> None:
+        self._stats = stats
+        self._rephraser = rephraser
 
     def describe(self) -> list[Metric]:
         return []  # without this, registering would already collect
 
     def collect(self) -> Iterator[Metric]:
-        for name, (help_text, value) in _gauges(stats_of(self._services)).items():
+        for name, (help_text, value) in _gauges(self._stats()).items():
             yield GaugeMetricFamily(f"kallos_{name}", help_text, value=value)
-        status = self._services.rephraser.status
+        status = self._rephraser.status
         outcomes = CounterMetricFamily(
             "kallos_rephrased", "Queries by what became of them", labels=["outcome"]
         )
@@ -91,7 +92,7 @@ class _Collection:
 def _gauges(stats: Stats) -> dict[str, tuple[str, float]]:
     gauges: dict[str, tuple[str, float]] = {
         "images": ("Pictures in the collection", stats.images),
-        "generation": ("Changes so far", stats.generation),
+        "generation": ("Changes so far", stats.data_version),
         "index_on_gpu": ("1 when a GPU searches the index", not stats.index_device.startswith("cpu")),
         "gpu_failures": ("Searches that the GPU could not do and the CPU did", stats.gpu_failures),
         "indexed_rows": ("Rows that the index covers", stats.indexed_rows),

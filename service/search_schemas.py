@@ -30,7 +30,7 @@ from rerank.types import (
     VectorPart,
 )
 from service.generate_schemas import GenerationBody
-from service.generation.on_miss import Miss
+from service.generation.on_miss import FallbackGeneration
 from service.schemas import AnyImageId, Body, FieldName, Limit, Name, Number, from_base64, metadata_of
 
 LONGEST_VECTOR = 16_384  # numbers
@@ -242,12 +242,15 @@ class CountBody(BaseModel):
 
 
 class IndexFacts(BaseModel):
-    generation: int
+    """The state of the collection that an answer shows: `version` grows with every change."""
+
+    version: int
+    generation: int = Field(description="version, by its old name", json_schema_extra={"deprecated": True})
     images: int
 
 
 class RewriteBody(BaseModel):
-    """What became of the wish to rephrase; `text` is null unless it was searched for too."""
+    """What became of the request to rephrase; `text` is null unless it was searched for too."""
 
     asked: Mode
     variant: Variant
@@ -274,18 +277,19 @@ class MatchBody(BaseModel):
     """Behind `match_probability`, which is that of a fitting picture among the first ten hits for the words.
 
     `held`: that the collection holds one, found or not. `basis`: what taught it, `captions` or the
-    `background`. `reason`: why there is no probability.
+    `background`. `reason`: why there is no probability. `threshold`: below it perhaps nothing fits.
     """
 
     held: float | None
     basis: Basis | None
     reason: str | None
+    threshold: float
 
     @classmethod
-    def of(cls, match: Match | str) -> Self:
+    def of(cls, match: Match | str, threshold: float) -> Self:
         if isinstance(match, str):
-            return cls(held=None, basis=None, reason=match)
-        return cls(held=match.held, basis=match.basis, reason=None)
+            return cls(held=None, basis=None, reason=match, threshold=threshold)
+        return cls(held=match.held, basis=match.basis, reason=None, threshold=threshold)
 
 
 class JobRef(BaseModel):
@@ -303,7 +307,7 @@ class MissBody(BaseModel):
     reason: str | None
 
     @classmethod
-    def of(cls, miss: Miss) -> Self:
+    def of(cls, miss: FallbackGeneration) -> Self:
         made = None if miss.generation is None else GenerationBody.of(miss.generation)
         return cls(outcome=miss.outcome, generation=made, code=miss.code, reason=miss.reason)
 
@@ -332,17 +336,25 @@ class SearchAnswer(BaseModel):
     timings_ms: dict[str, float]
 
     @classmethod
-    def of(cls, answer: Answer, miss: Miss | None = None) -> Self:
+    def of(
+        cls,
+        answer: Answer,
+        miss: FallbackGeneration | None = None,
+        *,
+        match_threshold: float = DEFAULT_THRESHOLD,
+    ) -> Self:
         return cls(
             hits=[HitBody.of(hit) for hit in answer.hits],
             cursor=answer.cursor,
             candidates=Candidates(mode=answer.mode, n=answer.candidates),
-            index=IndexFacts(generation=answer.generation, images=answer.images),
+            index=IndexFacts(
+                version=answer.version.number, generation=answer.version.number, images=answer.images
+            ),
             model=answer.model_id,
             rewritten=answer.rewritten,
             rewrite=None if answer.rewrite is None else RewriteBody.of(answer.rewrite),
             match_probability=answer.match.probability if isinstance(answer.match, Match) else None,
-            match=MatchBody.of(answer.match),
+            match=MatchBody.of(answer.match, match_threshold),
             vendi=answer.vendi,
             facets={
                 name: [CountBody(value=one.value, count=one.count) for one in counts]
@@ -359,14 +371,14 @@ class SearchAnswer(BaseModel):
         return Response(self.model_dump_json(), media_type="application/json")
 
 
-def _deduplicate(wish: bool | DeduplicateBody) -> Deduplicate | None:
-    if isinstance(wish, DeduplicateBody):
-        return Deduplicate(wish.cosine, wish.bits)
-    return Deduplicate() if wish else None
+def _deduplicate(given: bool | DeduplicateBody) -> Deduplicate | None:
+    if isinstance(given, DeduplicateBody):
+        return Deduplicate(given.cosine, given.bits)
+    return Deduplicate() if given else None
 
 
-def _diversify(wish: DiversifyBody) -> Diversify:
-    return Diversify(wish.method, wish.trade, {field_name(name): w for name, w in wish.fields.items()})
+def _diversify(given: DiversifyBody) -> Diversify:
+    return Diversify(given.method, given.trade, {field_name(name): w for name, w in given.fields.items()})
 
 
 def _parts(query: Query) -> tuple[Part, ...]:

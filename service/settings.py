@@ -1,19 +1,35 @@
 """The only module that reads the environment. A test checks that docs/configuration.md lists each field."""
 
+import logging
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, JsonValue, PositiveFloat, PositiveInt, SecretStr, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    JsonValue,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rerank.generate.diffusers.options import Dtype, Offload
 from rerank.rephrase.endpoint import DEFAULT_OPTIONS, AnswerFormat
 
+LOG = logging.getLogger("kallos.settings")
+RENAMED = {"KALLOS_LOG_WISHES": "KALLOS_LOG_QUERIES"}  # former name → name
+
 
 class Settings(BaseSettings):
     """Example: `KALLOS_DATA_DIR=/srv/kallos KALLOS_PORT=9000 kallos serve`."""
 
-    model_config = SettingsConfigDict(env_prefix="KALLOS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="KALLOS_", frozen=True, extra="ignore", populate_by_name=True
+    )
 
     data_dir: Path = Path("~/.local/share/kallos")
     collection: str = Field(default="default", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
@@ -34,7 +50,14 @@ class Settings(BaseSettings):
     url_timeout_s: PositiveFloat = 20.0  # for one picture by URL
     allow_private_urls: bool = False  # fetch from private addresses too: only on a network you trust
 
-    log_wishes: bool = False  # record what people wanted: words that nothing fits, opened hits, promotions
+    job_lease_s: PositiveFloat = (
+        15.0  # a job whose server says nothing for so long is run again, by another too
+    )
+
+    # Record what people wanted: words that nothing fits, opened hits, promotions.
+    log_queries: bool = Field(
+        default=False, validation_alias=AliasChoices("KALLOS_LOG_QUERIES", "KALLOS_LOG_WISHES")
+    )
 
     generate_queue: PositiveInt = 32  # pictures' jobs that may wait; more are answered 429
     generate_per_hour: PositiveInt = 200  # pictures that one client may ask for
@@ -62,6 +85,13 @@ class Settings(BaseSettings):
     generator_scheduler: str | None = None  # None, here and below: the model's own
     generator_steps: int | None = None
     generator_guidance: float | None = None
+
+    @model_validator(mode="after")
+    def _warn(self) -> Self:
+        for former, name in RENAMED.items():
+            if former in os.environ:
+                LOG.warning("%s is called %s now: the next release does not read the old name", former, name)
+        return self
 
     @field_validator("sources", mode="before")
     @classmethod

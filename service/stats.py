@@ -2,19 +2,16 @@
 
 from dataclasses import dataclass
 
-from indexer.disk.files import size_of
-from indexer.tables.recall_log import RecallEstimate
-from service.wiring import Services
+from indexer.collection.collection import Collection
+from indexer.tables.recall_log import RecallEstimate, RecallLog
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """`index` is the family in force, or `exact`; `index_device` what searches it, and if not a GPU, why.
-
-    `gpu_failures` were answered by the CPU. `recall` is None until searches have been measured.
-    """
+    """See `StoreInfo`. `recall` is None until searches have been measured; `generation` is `data_version`."""
 
     images: int
+    data_version: int
     generation: int
     model: str
     index: str
@@ -33,21 +30,20 @@ class Stats:
         return self.recall is not None and self.recall.high < self.recall_alert
 
 
-def stats_of(services: Services) -> Stats:
-    view = services.collection.view()
-    gpu = services.collection.snapshots.gpu
-    rows = view.images + view.deleted
+def stats_of(collection: Collection, recall_alert: float) -> Stats:
+    store = collection.info()
     return Stats(
-        images=view.images,
-        generation=view.generation,
-        model=services.encoder.model_id,
-        index=view.family or "exact",
-        index_device=view.where,
-        gpu_failures=0 if gpu is None else gpu.failures,
-        indexed_rows=view.built,
-        unindexed_rows=rows - view.built,
-        deleted_rows=view.deleted,
-        disk_bytes=size_of(services.collection.folder),
-        recall=services.recall.estimate(),
-        recall_alert=services.settings.recall_alert,
+        images=store.images,
+        data_version=store.version.number,
+        generation=store.version.number,
+        model=collection.model_id,
+        index=store.index,
+        index_device=store.index_device,
+        gpu_failures=store.gpu_failures,
+        indexed_rows=store.indexed_rows,
+        unindexed_rows=store.unindexed_rows,
+        deleted_rows=store.deleted_rows,
+        disk_bytes=store.disk_bytes,
+        recall=RecallLog(collection.database, collection.name).estimate(),
+        recall_alert=recall_alert,
     )

@@ -1,16 +1,21 @@
 """The `compact` job, and the thread that starts one when a collection has outgrown its index."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from threading import Event, Thread
 
 from indexer.ann.build import BuildStopped, Watch
+from indexer.collection.collection import Collection
 from indexer.collection.compaction import Aims, CompactReport, compact, is_due
 from indexer.errors import KallosError
+from indexer.protocols import Encoder
+from indexer.tables.jobs import GAVE_UP
 from indexer.types import JSONValue
-from rerank.everyday import EVERYDAY
+from rerank.calibration_queries import CALIBRATION_QUERIES
 from service.jobs import Control, JobRunner
-from service.wiring import Services
+from service.settings import Settings
+from service.wiring import thread_count
 
 LOG = logging.getLogger("kallos.upkeep")
 CHECK_S = 10.0
@@ -19,8 +24,9 @@ CHECK_S = 10.0
 class CompactWork:
     """Callable for `JobRunner`. Building takes half of the cores, and those only when nobody searches."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, collection: Collection, aims: Callable[[], Aims]) -> None:
+        self._collection = collection
+        self._aims = aims
 
     def __call__(self, params: dict[str, JSONValue], control: Control) -> dict[str, JSONValue]:
         watch = Watch(
@@ -28,7 +34,7 @@ class CompactWork:
             should_stop=control.should_stop,
         )
         try:
-            report = compact(self._services.collection, aims_of(self._services, background=True), watch=watch)
+            report = compact(self._collection, self._aims(), watch=watch)
         except BuildStopped:
             return {"stopped": True}
         return report_json(report)
@@ -37,9 +43,11 @@ class CompactWork:
 class Upkeep:
     """Looks every CHECK_S seconds whether the collection is due."""
 
-    def __init__(self, services: Services, jobs: JobRunner) -> None:
-        self._services = services
+    def __init__(self, collection: Collection, aims: Callable[[], Aims], jobs: JobRunner) -> None:
+        self._collection = collection
+        self._aims = aims
         self._jobs = jobs
+        self._told: str | None = None  # the job that was given up, and is in the log
         self._ending = Event()
         self._thread = Thread(target=self._loop, name="upkeep", daemon=True)
 
@@ -51,23 +59,35 @@ class Upkeep:
         self._thread.join()
 
     def _loop(self) -> None:
-        aims = aims_of(self._services, background=True)
+        aims = self._aims()
         while not self._ending.wait(CHECK_S):
             try:
-                if is_due(self._services.collection, aims):
-                    self._jobs.submit_once("compact", {})
+                self.look(aims)
             except KallosError as error:
                 LOG.warning("cannot look after the collection: %s", error)
 
+    def look(self, aims: Aims) -> None:
+        """Start a compaction if one is due; after one that kept ending the server, leave that to a person."""
+        if not is_due(self._collection, aims):
+            return
+        last = self._jobs.newest_of("compact")
+        if last is None or last.code != GAVE_UP:
+            self._jobs.submit_once("compact", {})
+        elif last.id != self._told:
+            self._told = last.id
+            LOG.warning(
+                "job %s: %s; compaction is due, start it with POST /jobs/compact", last.id, last.error
+            )
 
-def aims_of(services: Services, *, background: bool) -> Aims:
-    settings = services.settings
-    threads = max(1, services.threads // 2) if background else services.threads
+
+def aims_of(settings: Settings, encoder: Encoder, *, background: bool) -> Aims:
+    cores = thread_count(settings)
+    threads = max(1, cores // 2) if background else cores
     return Aims(
         settings.index_memory_mb * 2**20,
         settings.index_latency_ms,
         threads,
-        services.encoder.encode_texts(EVERYDAY),
+        encoder.encode_texts(CALIBRATION_QUERIES),
     )
 
 

@@ -4,12 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from indexer.blobs.originals import UPLOAD, upload_uri
+from indexer.blobs.thumbnails import ThumbnailStore
+from indexer.collection.collection import Collection
 from indexer.errors import UnreadableImageError
 from indexer.imaging.decode import decode, sha256_of
 from indexer.ingest.ingest import ItemReport
-from indexer.sources.sources import SourceFailure, SourceItem
+from indexer.sources.source import SourceFailure, SourceItem
 from indexer.types import ImageId, Metadata
-from service.wiring import Services
+from service.generation.image_service import ImageGenerationService
+from service.intake import Intake
+from service.pictures import PictureFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,59 +45,67 @@ class UploadSource:
         return False
 
 
-def add_uploads(services: Services, uploads: Sequence[Upload]) -> list[ItemReport]:
-    """Index `uploads`; one report for each, in their order. A bad picture fails alone."""
+def add_uploads(intake: Intake, uploads: Sequence[Upload]) -> list[ItemReport]:
+    """Index `uploads`; one report for each, in their order. A bad picture fails alone.
+
+    Raises IndexingUnavailableError: none can be.
+    """
+    reports: dict[str, ItemReport] = {}
+    ingest = replace(intake.ingest(), on_item=lambda item: reports.__setitem__(item.uri, item))
+    pictures = intake.pictures
     uris: list[str] = []
     items: dict[str, SourceItem | SourceFailure] = {}
     for upload in uploads:
-        item = _url_item(services, upload) if upload.url is not None else _kept_item(services, upload)
+        item = _url_item(pictures, upload) if upload.url is not None else _kept_item(pictures, upload)
         uris.append(item.uri)
         items[item.uri] = item  # the same bytes twice in one request are one picture
-    reports: dict[str, ItemReport] = {}
-    ingest = replace(services.ingest(), on_item=lambda item: reports.__setitem__(item.uri, item))
     ingest.run(UploadSource(list(items.values())))
     for uri, item in items.items():
         if isinstance(item, SourceItem) and uri.startswith(UPLOAD) and reports[uri].id is not None:
             # Whoever deleted an equal picture meanwhile took the file along; from now on it is referred to.
-            services.originals.put(uri.removeprefix(UPLOAD), item.read())
+            pictures.originals.put(uri.removeprefix(UPLOAD), item.read())
     return [reports[uri] for uri in uris]
 
 
-def _kept_item(services: Services, upload: Upload) -> SourceItem | SourceFailure:
+def _kept_item(pictures: PictureFiles, upload: Upload) -> SourceItem | SourceFailure:
     data = upload.data or b""
     digest = sha256_of(data)
     uri = upload_uri(digest)
     try:
         # Decoded once here, so that nothing which is not a picture is ever kept.
-        decode(data, services.limits, name=upload.name)
+        decode(data, pictures.limits, name=upload.name)
     except UnreadableImageError as error:
         return SourceFailure(upload.name or uri, error.reason, str(error))
-    services.originals.put(digest, data)
+    pictures.originals.put(digest, data)
     metadata = {"filename": upload.name, **upload.metadata} if upload.name else upload.metadata
     return SourceItem(
         uri=uri, size=len(data), mtime_ns=0, read=lambda: data, sidecars=dict, metadata=metadata
     )
 
 
-def _url_item(services: Services, upload: Upload) -> SourceItem:
+def _url_item(pictures: PictureFiles, upload: Upload) -> SourceItem:
     url = upload.url or ""
     return SourceItem(
         uri=url,
         size=0,
         mtime_ns=0,
-        read=lambda: services.fetcher.fetch(url),
+        read=lambda: pictures.fetcher.fetch(url),
         sidecars=dict,
         metadata=upload.metadata,
     )
 
 
-def forget(services: Services, ids: Sequence[ImageId]) -> None:
+def forget(
+    collection: Collection,
+    thumbnails: ThumbnailStore,
+    image_service: ImageGenerationService,
+    ids: Sequence[ImageId],
+) -> None:
     """Delete pictures, and the files that only they needed."""
-    view = services.collection.view()
-    rows = view.rows(ids)
-    services.collection.delete([row.id for row in rows])
-    left = services.collection.find_by_sha256([row.sha256 for row in rows])
+    rows = collection.snapshot().rows(ids)
+    collection.delete([row.id for row in rows])
+    left = collection.find_by_sha256([row.sha256 for row in rows])
     for row in rows:
         if not left.get(row.sha256):
-            services.thumbnails.drop(row.sha256)
-    services.studio.drop_unneeded(row.sha256 for row in rows if row.uri.startswith(UPLOAD))
+            thumbnails.drop(row.sha256)
+    image_service.drop_unneeded(row.sha256 for row in rows if row.uri.startswith(UPLOAD))

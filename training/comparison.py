@@ -20,10 +20,10 @@ from indexer.disk.files import replace_text
 from indexer.errors import InvalidInputError
 from indexer.imaging.contact_sheet import contact_sheet
 from indexer.imaging.enlarge import enlarge, to_png
+from rerank.diversity import embedding_kernel, vendi_score
 from rerank.generate.request import GenerationRequest, Generator
 from training.bootstrap import bootstrap
-from training.policy_gradient.evaluation import Judges, Pictures, frechet, spread
-from training.vendi import vendi
+from training.policy_gradient.evaluation import Pictures, RewardSet, frechet, spread
 
 COMPARISON = "comparison.json"
 SHEET = "comparison.png"
@@ -46,26 +46,26 @@ def compare(
     sides: Sides,
     prompts: Sequence[str],
     seeds: Sequence[int],
-    judges: Judges,
+    reward_set: RewardSet,
     on_picture: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Write comparison.json and comparison.png into the run's folder; returns what the former says.
 
     Raises InvalidInputError: no reward is held out; nothing would tell a better picture from a gamed one.
     """
-    if not judges.held_out:
+    if not reward_set.held_out:
         raise InvalidInputError(f"{folder}: its configuration has no [[held_out]] reward to judge it by")
     asked = [prompt for prompt in prompts for _ in seeds]
     before, after = (
         _draw(generator, prompts, seeds, on_picture) for generator in (sides.against, sides.tuned)
     )
-    rewards = {"reward": judges.reward, **judges.held_out}
+    rewards = {"reward": reward_set.reward, **reward_set.held_out}
     figures = {
         name: _figures(reward.card.name, reward.score(before, asked), reward.score(after, asked), len(seeds))
         for name, reward in rewards.items()
     }
-    base_NF, tuned_NF = judges.features(before), judges.features(after)
-    first, *others = judges.held_out
+    base_NF, tuned_NF = reward_set.features(before), reward_set.features(after)
+    first, *others = reward_set.held_out
     found = {
         "format": 1,
         "run": sides.run,
@@ -73,7 +73,10 @@ def compare(
         "reward": figures["reward"],
         "held_out": figures[first],
         "also_held_out": [figures[name] for name in others],
-        "diversity": {"base": vendi(base_NF @ base_NF.T), "tuned": vendi(tuned_NF @ tuned_NF.T)},
+        "diversity": {
+            "base": vendi_score(embedding_kernel(base_NF)),
+            "tuned": vendi_score(embedding_kernel(tuned_NF)),
+        },
         "drift": frechet(tuned_NF, base_NF) / spread(base_NF),
         "prompts": len(prompts),
         "seeds": list(seeds),

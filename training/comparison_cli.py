@@ -36,11 +36,11 @@ def evaluate_run(
     """Draw held-out prompts with the run's weights and without; write comparison.json and comparison.png."""
     with heavy_imports():
         from training.comparison import Sides, compare
-        from training.policy_gradient.wiring import judges_of
+        from training.policy_gradient.wiring import reward_set_of
 
     found = read_run(run)
     config = json.loads((run / CARD).read_text("utf-8"))["config"]
-    judges = judges_of(
+    reward_set = reward_set_of(
         _reward(config["reward"], run),
         [_reward(table, run) for table in config["held_out"]],
         RewardLoader(threads=threads),
@@ -59,7 +59,7 @@ def evaluate_run(
         sides = Sides(found.id, against, load(found.base, out))
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("drawing", total=2 * len(asked) * seeds)
-            compared = compare(run, sides, asked, range(seeds), judges, lambda: progress.advance(task))
+            compared = compare(run, sides, asked, range(seeds), reward_set, lambda: progress.advance(task))
     sys.stdout.write(_table(compared))
 
 

@@ -1,5 +1,6 @@
 """A TOML file → one frozen dataclass; what is misspelt, missing or of another type is refused."""
 
+import logging
 import tomllib
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from indexer.errors import InvalidInputError
 
+LOG = logging.getLogger("kallos.training")
 T = TypeVar("T")
+# Keys of the release before: the key in place of each, and values that are written otherwise there.
+RENAMED: dict[str, tuple[str, dict[str, str]]] = {"seen_as": ("parameterization", {"itself": "native"})}
 
 
 def read_config(kind: type[T], path: Path) -> T:
@@ -17,7 +21,27 @@ def read_config(kind: type[T], path: Path) -> T:
         table = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidInputError(f"{path}: {error}") from error
-    return of_table(kind, table, str(path))
+    current = with_current_names(table)
+    if current != table:
+        LOG.warning(
+            "%s has keys of a former release: %s; the next one does not read them",
+            path,
+            ", ".join(f"{former} is called {name} now" for former, (name, _) in RENAMED.items()),
+        )
+    return of_table(kind, current, str(path))
+
+
+def with_current_names(table: dict[str, Any]) -> dict[str, Any]:  # Any: what TOML may hold
+    """`table`, also of the release before, with the keys of this one."""
+    current = {}
+    for former, value in table.items():
+        name, values = RENAMED.get(former, (former, {}))
+        if isinstance(value, dict):
+            value = with_current_names(value)
+        elif isinstance(value, str):
+            value = values.get(value, value)
+        current[name] = value
+    return current
 
 
 def of_table(kind: type[T], table: dict[str, Any], where: str) -> T:  # Any: what TOML may hold

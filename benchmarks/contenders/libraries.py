@@ -12,7 +12,7 @@ from jaxtyping import Float16, Float32, Int64
 from numpy import ndarray
 
 from benchmarks.contenders.contender import BUILD_QUEUE, GRAPH_EFFORTS, LINKS, Effort
-from benchmarks.generated import blocks, open_generated, rows_of
+from benchmarks.generated import blocks, open_generated, row_numbers, rows_of
 from indexer.collection.collection import Collection
 from indexer.collection.compaction import Aims, compact
 
@@ -48,7 +48,7 @@ class Kallos(InProcess):
         return cls(open_generated(data_dir, dim))
 
     def search(self, query_D: Float32[ndarray, " d"], k: int, effort: Effort) -> Int64[ndarray, " k"]:
-        return self.collection.view().search(query_D, k, recall=effort).slots_K
+        return row_numbers(self.collection.snapshot().nearest(query_D, k, recall=effort).ids_K)
 
 
 class RawFaiss(InProcess):
@@ -64,7 +64,7 @@ class RawFaiss(InProcess):
 
         from indexer.ann.rows import Rows
 
-        manifest = collection.snapshots.manifest(0)
+        manifest = collection.index_store.manifest(0)
         self._faiss = faiss
         self._ivf = faiss.read_index(str(collection.folder / manifest.index))
         rows_ND = np.memmap(collection.folder / "vectors.f16", np.float16, "r").reshape(-1, collection.dim)

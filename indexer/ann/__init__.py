@@ -1,1 +1,1 @@
-"""Nearest neighbours: the exact scan, and indexes that propose candidates. The only importers of faiss."""
+"""Nearest neighbours: the exact scan, and indexes that propose candidates."""

@@ -66,6 +66,17 @@ class Bitmap:
         length = (size + 7) // 8
         return Bitmap(_cut(self.bytes_B[:length] & other.bytes_B[:length], size), size)
 
+    def minus(self, other: "Bitmap") -> "Bitmap":
+        """Members that are not in `other`, which has the same size."""
+        return Bitmap(self.bytes_B & ~other.bytes_B, self.size)
+
+    def joined(self, rows: "Sequence[int] | Int64[ndarray, ' n']") -> "Bitmap":
+        """With these rows as members, which lie in [0, size)."""
+        rows_N = np.asarray(rows, np.int64)
+        bytes_B = self.bytes_B.copy()
+        np.bitwise_or.at(bytes_B, rows_N >> 3, BIT[rows_N & 7])
+        return Bitmap(bytes_B, self.size)
+
     def below(self, size: int) -> "Bitmap":
         """Members smaller than `size`; the bitmap keeps its own size."""
         if size >= self.size:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from indexer.ann import faiss_interface as faiss
 from indexer.ann.calibrate import calibration_rows
 from indexer.ann.flat import Flat
 from indexer.ann.gpu import CagraBuild, Gpu
@@ -29,6 +29,7 @@ from indexer.ann.index import Built, Family
 from indexer.ann.ivf import Ivf
 from indexer.ann.rows import Rows
 from indexer.ann.segment import CHUNK, CODES, add
+from indexer.disk.files import writing
 
 TRAIN_PER_LIST = 48  # rows; k-means gains under 1 % of recall from more
 MOST_TRAIN_BYTES = 1 << 30
@@ -67,7 +68,8 @@ def build(rows: Rows, family: Family, work: Path, watch: Watch, gpu: Gpu | None 
         BuildStopped: `watch` asked for it.
         UnavailableError: The family is built on a GPU, and there is none that can.
     """
-    work.mkdir(parents=True, exist_ok=True)
+    with writing(work):
+        work.mkdir(parents=True, exist_ok=True)
     match family:
         case "flat":
             return Flat(rows)
@@ -117,9 +119,10 @@ def _centroids(rows: Rows, kept: Path, watch: Watch) -> Float32[ndarray, "l d"]:
         centroids_LD = faiss.vector_to_array(step.centroids).reshape(lists, rows.dim)
         done += 1
         beside = kept.with_suffix(".part")
-        with beside.open("wb") as file:
-            np.savez(file, done=done, centroids=centroids_LD)
-        beside.replace(kept)
+        with writing(kept, beside=beside):
+            with beside.open("wb") as file:
+                np.savez(file, done=done, centroids=centroids_LD)
+            beside.replace(kept)
         watch.step("centroids", done, ITERATIONS)
     assert centroids_LD is not None
     return centroids_LD
@@ -148,7 +151,7 @@ def _sample(rows: Rows, lists: int) -> Float32[ndarray, "n d"]:
 def _assignments(rows: Rows, quantizer: Any, kept: Path) -> "Iterator[tuple[int, ndarray]]":  # noqa: ANN401
     """(first row, list of each row) by chunks; chunks that `kept` has are not computed again."""
     known = kept.stat().st_size // 4 // CHUNK if kept.exists() else 0
-    with kept.open("r+b" if kept.exists() else "w+b") as file:
+    with writing(kept), kept.open("r+b" if kept.exists() else "w+b") as file:
         for number, start in enumerate(range(0, len(rows), CHUNK)):
             if number < known:
                 file.seek(4 * start)

@@ -54,6 +54,10 @@ class Flat:
     def efforts(self) -> list[int]:
         return [1]
 
+    @property
+    def extendable(self) -> None:
+        return None
+
     def propose(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
     ) -> Int64[ndarray, " k"]:

@@ -14,17 +14,17 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import faiss
 import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from indexer.ann import faiss_interface as faiss
 from indexer.ann.bitmap import Bitmap
 from indexer.ann.flat import Flat
 from indexer.ann.index import Proposer
 from indexer.ann.ivf import Ivf
 from indexer.ann.rows import Rows
-from indexer.ann.segment import read_index, real
+from indexer.ann.segment import real
 from indexer.errors import UnavailableError
 
 LOG = logging.getLogger("kallos.index")
@@ -67,12 +67,13 @@ class Gpu:
         """The first device; None without one, or when FAISS is a build for CPUs."""
         if faiss.get_num_gpus() == 0:
             return None
-        resources = faiss.StandardGpuResources()
+        to_gpu = faiss.gpu_symbol("index_cpu_to_gpu")
+        resources = faiss.gpu_symbol("StandardGpuResources")()
         return cls(
             "gpu:0",
-            lambda index: faiss.index_cpu_to_gpu(resources, 0, index),
+            lambda index: to_gpu(resources, 0, index),
             resources,
-            has_cagra="GpuIndexCagra" in vars(faiss),  # in faiss-gpu-cuvs only
+            has_cagra=faiss.has_cagra(),
         )
 
 
@@ -109,6 +110,10 @@ class OnGpu:
 
     def efforts(self) -> list[int]:
         return self._efforts
+
+    @property
+    def extendable(self) -> None:
+        return None
 
     def propose(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
@@ -172,7 +177,7 @@ def load_cagra(path: Path, rows: Rows, gpu: Gpu | None) -> Placed:
     """
     if gpu is None or not gpu.has_cagra:
         raise UnavailableError(f"{path.name} is a CAGRA graph: expected a GPU and faiss-gpu-cuvs")
-    graph = read_index(path, faiss.IO_FLAG_SKIP_STORAGE)
+    graph = faiss.read_index(path, faiss.IO_FLAG_SKIP_STORAGE)
     covered = Rows(rows.rows_ND[: graph.ntotal])
     graph.storage, graph.own_fields = covered.index, False
     try:
@@ -191,10 +196,10 @@ class CagraBuild:
     def __init__(self, rows: Rows, gpu: Gpu | None) -> None:
         if gpu is None or not gpu.has_cagra:
             raise UnavailableError("a CAGRA graph is built on a GPU with faiss-gpu-cuvs: FAISS has none here")
-        config = faiss.GpuIndexCagraConfig()
+        config = faiss.gpu_symbol("GpuIndexCagraConfig")()
         config.graph_degree, config.intermediate_graph_degree = LINKS, 2 * LINKS
-        config.build_algo = faiss.graph_build_algo_NN_DESCENT
-        index = faiss.GpuIndexCagra(gpu.resources, rows.dim, faiss.METRIC_INNER_PRODUCT, config)
+        config.build_algo = faiss.gpu_symbol("graph_build_algo_NN_DESCENT")
+        index = faiss.gpu_symbol("GpuIndexCagra")(gpu.resources, rows.dim, faiss.METRIC_INNER_PRODUCT, config)
         rows_ND = np.ascontiguousarray(rows.rows_ND)  # which the device reads until the graph is copied
         self._graph = faiss.IndexHNSWCagra()
         self._graph.base_level_only = True
@@ -209,7 +214,7 @@ class CagraBuild:
         return int(self._graph.ntotal)
 
     def save(self, path: Path) -> None:
-        faiss.write_index(self._graph, str(path), faiss.IO_FLAG_SKIP_STORAGE)
+        faiss.write_index(self._graph, path, faiss.IO_FLAG_SKIP_STORAGE)
 
 
 def _ask_flat(index: Index, query_1D: Float32[ndarray, "1 d"], k: int, _effort: int) -> Int64[ndarray, "1 k"]:
@@ -221,7 +226,7 @@ def _ask_ivf(index: Index, query_1D: Float32[ndarray, "1 d"], k: int, effort: in
 
 
 def _ask_cagra(index: Index, query_1D: Float32[ndarray, "1 d"], k: int, effort: int) -> Int64[ndarray, "1 k"]:
-    parameters = faiss.SearchParametersCagra()
+    parameters = faiss.gpu_symbol("SearchParametersCagra")()
     parameters.itopk_size = max(effort, k)
     query_1D = query_1D.astype(np.float16)
     return index.search(query_1D, k, params=parameters, numeric_type=faiss.Float16)[1]

@@ -6,14 +6,14 @@ Dimension key   D embedding, K proposed rows
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from indexer.ann import faiss_interface as faiss
 from indexer.ann.bitmap import Bitmap
 from indexer.ann.rows import Rows
-from indexer.ann.segment import read_index, real
+from indexer.ann.segment import real
 
 LINKS = 16
 BUILD_QUEUE = 100
@@ -30,13 +30,13 @@ class Hnsw:
     @classmethod
     def load(cls, path: Path, rows: Rows) -> "Hnsw":
         """Read a graph whose checksum has been checked, and put the first of `rows` under it."""
-        index = read_index(path, faiss.IO_FLAG_SKIP_STORAGE | faiss.IO_FLAG_MMAP_IFC)
+        index = faiss.read_index(path, faiss.IO_FLAG_SKIP_STORAGE | faiss.IO_FLAG_MMAP_IFC)
         covered = Rows(rows.rows_ND[: index.ntotal])
         index.storage, index.own_fields = covered.index, False
         return cls(index, covered)
 
     def save(self, path: Path) -> None:
-        faiss.write_index(self._index, str(path), faiss.IO_FLAG_SKIP_STORAGE)
+        faiss.write_index(self._index, path, faiss.IO_FLAG_SKIP_STORAGE)
 
     @property
     def built(self) -> int:
@@ -51,6 +51,10 @@ class Hnsw:
 
     def efforts(self) -> list[int]:
         return [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
+
+    @property
+    def extendable(self) -> None:
+        return None
 
     def propose(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None

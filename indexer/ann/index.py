@@ -15,6 +15,8 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from indexer.ann.bitmap import Bitmap
+from indexer.ann.rows import Rows
+from indexer.ann.segment import Segment
 
 Family = Literal["ivf_rabitq", "ivf_sq8", "hnsw", "flat", "cagra"]
 FAMILIES: tuple[Family, ...] = ("ivf_rabitq", "ivf_sq8", "hnsw")
@@ -60,6 +62,27 @@ class Proposer(Protocol):
 
     def efforts(self) -> list[int]:
         """Efforts worth calibrating, rising."""
+        ...
+
+    @property
+    def extendable(self) -> "Extendable | None":
+        """Itself where rows that come later can be added; None where only a new build covers them."""
+        ...
+
+
+class Extendable(Proposer, Protocol):
+    """An index that takes rows which came after its build, a segment at a time; itself it never changes."""
+
+    def segment(self, rows: Rows, first: int, end: int, merged: Sequence[Segment] = ()) -> Segment:
+        """Rows [first, end), and those of `merged`, its neighbours in rising order before `first`."""
+        ...
+
+    def load_segment(self, path: Path, first: int) -> Segment:
+        """One that was saved, whose checksum has been checked. CorruptStoreError where it does not fit."""
+        ...
+
+    def followed_by(self, segments: Sequence[Segment]) -> Proposer:
+        """The index with these segments, each beginning where the one before it ends, instead of its own."""
         ...
 
 
@@ -118,18 +141,18 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class ActiveIndex:
     """An index in force, with its calibration. `where`: `cpu`, a device, or `cpu:` and why not a device.
 
-    It was built over `base` rows; segments that followed make it cover `built`.
+    It was built over `base_rows` rows; segments that followed make it cover `covered_rows`.
     """
 
     family: Family
     proposer: Proposer
     calibration: Calibration
-    base: int
+    base_rows: int
     where: str = "cpu"
 
     @property
-    def built(self) -> int:
+    def covered_rows(self) -> int:
         return self.proposer.built

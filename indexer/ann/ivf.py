@@ -15,14 +15,14 @@ from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import faiss
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 
+from indexer.ann import faiss_interface as faiss
 from indexer.ann.bitmap import Bitmap
-from indexer.ann.rows import no_team
-from indexer.ann.segment import Estimated, Segment, read_index
+from indexer.ann.rows import Rows, no_team
+from indexer.ann.segment import Estimated, Segment
 
 FEW_LISTS = 256
 SHARED_ROWS = 30_000  # fewer are looked at before a second thread has woken up
@@ -42,16 +42,25 @@ class Ivf:
     @classmethod
     def load(cls, path: Path, pool: Executor | None = None) -> "Ivf":
         """Map a file whose checksum has been checked; its codes stay in the page cache."""
-        return cls(read_index(path, faiss.IO_FLAG_MMAP_IFC), pool)
+        return cls(faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC), pool)
+
+    @property
+    def extendable(self) -> "Ivf":
+        return self
+
+    def segment(self, rows: Rows, first: int, end: int, merged: Sequence[Segment] = ()) -> Segment:
+        return Segment.over(rows, first, end, self._index, merged)
+
+    def load_segment(self, path: Path, first: int) -> Segment:
+        return Segment.load(path, first, self._index)
 
     def followed_by(self, segments: Sequence[Segment]) -> "Ivf":
-        """With these instead of its own."""
         followed = Ivf(self._index, self._pool)
         followed._segments = (self._segments[0], *segments)
         return followed
 
     def save(self, path: Path) -> None:
-        faiss.write_index(self._index, str(path))
+        faiss.write_index(self._index, path)
 
     @property
     def index(self) -> Any:  # noqa: ANN401

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-import faiss
 import numpy as np
 from jaxtyping import Float16, Float32, Int64
 from numpy import ndarray
 
+from indexer.ann import faiss_interface as faiss
 from indexer.ann.bitmap import Bitmap
 
 # Walking the bitmap costs 1.8 ns a row and 250 ns a member, gathering 390 ns a member (1M x 512, one thread,

@@ -12,13 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 
+from indexer.ann import faiss_interface as faiss
 from indexer.ann.rows import Rows, no_team
-from indexer.errors import CorruptStoreError, StoreError
+from indexer.errors import CorruptStoreError
 
 CODES = {"ivf_rabitq": "RaBitQ", "ivf_sq8": "SQ8"}
 CHUNK = 16_384
@@ -39,7 +39,7 @@ class Segment:
     @classmethod
     def load(cls, path: Path, first: int, base: Any) -> "Segment":  # noqa: ANN401
         """Map a file whose checksum has been checked, for the centroids of `base`."""
-        stored = read_index(path, faiss.IO_FLAG_MMAP_IFC)
+        stored = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
         if stored.nlist != base.nlist or stored.code_size != base.code_size:
             raise CorruptStoreError(f"{path} has other lists than the index it follows")
         index = _empty(base)
@@ -76,10 +76,7 @@ class Segment:
         index = _empty(self.index, faiss.IndexFlatIP(self.index.d))
         index.replace_invlists(self.index.invlists, False)
         index.ntotal = self.index.ntotal
-        try:
-            faiss.write_index(index, str(path))
-        except RuntimeError as error:
-            raise StoreError(f"cannot write {path}: {error}") from error
+        faiss.write_index(index, path)
 
     def best(
         self,
@@ -138,13 +135,6 @@ def _empty(base: Any, quantizer: Any = None) -> Any:  # noqa: ANN401
     index.is_trained = True
     index.referenced_objects = [base, quantizer]  # whose centroids it reads
     return index
-
-
-def read_index(path: Path, flags: int) -> Any:  # noqa: ANN401
-    try:
-        return faiss.read_index(str(path), flags)
-    except RuntimeError as error:
-        raise CorruptStoreError(f"{path} is not a FAISS index: {error}") from error
 
 
 def real(found_K: Int64[ndarray, " k"]) -> Int64[ndarray, " k"]:

@@ -17,9 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexer.disk.faults import reached
-from indexer.disk.files import remove_tree, replace_text, sha256_of_file, sync_file, sync_folder
+from indexer.disk.files import (
+    remove,
+    remove_tree,
+    replace_text,
+    sha256_of_file,
+    sync_file,
+    sync_folder,
+    writing,
+)
 from indexer.disk.lock import WriterLock
-from indexer.errors import ConflictError, CorruptStoreError, StoreError
+from indexer.errors import ConflictError, CorruptStoreError
 from indexer.types import JSONValue
 
 FOLDER = "generators"
@@ -61,7 +69,8 @@ class DeployedStore:
 
     def held(self) -> AbstractContextManager[None]:
         """The turn to change it. BusyError names the process that has it."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        with writing(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
         return WriterLock(self.root / "lock").held()
 
     def folder(self, id_: str) -> Path:
@@ -102,12 +111,9 @@ class DeployedStore:
         if folder.is_dir() and not list(self._damages(id_, full=True)):
             return folder
         for leftover in self.root.glob(f"*{PART}"):  # of a process that was killed
-            if leftover.is_dir():
-                remove_tree(leftover)
-            else:
-                leftover.unlink()
+            remove(leftover)
         beside = self.root / f"{id_}{PART}"
-        try:
+        with writing(folder, beside=beside):
             beside.mkdir(parents=True)
             fill(beside)
             _write_manifest(beside, facts)
@@ -116,9 +122,6 @@ class DeployedStore:
             remove_tree(folder)  # only where it was damaged
             beside.replace(folder)
             sync_folder(self.root)
-        except OSError as error:
-            remove_tree(beside)
-            raise StoreError(f"{folder}: cannot be written: {error}") from error
         reached("generator-stored")
         return folder
 
@@ -128,15 +131,19 @@ class DeployedStore:
         ids = state.ids if state.current == id_ else (*state.ids, id_)
         self._write(ids, state, {"did": "use", "id": id_, **said})
 
+    def before(self) -> InService:
+        """What a rollback would put in force. Raises ConflictError: there is nothing to go back from."""
+        state = self.state()
+        if not state.ids:
+            raise ConflictError("no generator was put in service here: there is none to go back from")
+        return InService(state.ids[:-1])
+
     def rollback(self) -> str | None:
         """Put the one before in force and return it; None is the usual generator. Call it inside `held`.
 
         Raises ConflictError: there is none before.
         """
-        state = self.state()
-        if not state.ids:
-            raise ConflictError("no generator was put in service here: there is none to go back from")
-        before = InService(state.ids[:-1])
+        state, before = self.state(), self.before()
         if before.current is not None:
             self.check(before.current)
         self._write(before.ids, state, {"did": "rollback", "id": state.ids[-1]})

@@ -6,10 +6,9 @@ They are a cache: losing one costs a decode, so nothing here is fsynced.
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-from indexer.errors import StoreError
+from indexer.disk.files import writing
 
 
 class ThumbnailStore:
@@ -38,13 +37,9 @@ class ThumbnailStore:
             return
         beside = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
         data = make()
-        try:
+        with writing(path, beside=beside):
             _write(beside, data)
             beside.replace(path)
-        except OSError as error:
-            with suppress(OSError):
-                beside.unlink()
-            raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
     def drop(self, sha256: str) -> None:
         self.path(sha256).unlink(missing_ok=True)

@@ -15,15 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
+from indexer.ann.manifest import Manifest
 from indexer.blobs.deployed import CURRENT, DeployedStore, parse_state
 from indexer.collection.collection import DATABASE
-from indexer.collection.index_store import SnapshotStore
-from indexer.collection.verify import verify
+from indexer.collection.index_store import IndexStore
+from indexer.collection.verify import MODEL_UNNAMED, verify
 from indexer.disk.faults import reached
-from indexer.disk.files import replace_text, sync_file, sync_folder
+from indexer.disk.files import replace_text, sync_file, sync_folder, writing
+from indexer.disk.ids import BYTES as ID_BYTES
+from indexer.disk.ids import NAME as IDS
 from indexer.disk.lock import WriterLock
-from indexer.disk.manifest import Manifest
-from indexer.disk.vectors import BYTES, VectorFile, of_epoch
+from indexer.disk.vectors import BYTES, VectorFile, of_file_set
 from indexer.errors import ConflictError, CorruptStoreError, NotFoundError
 from indexer.tables.collections import State, birth, names
 from indexer.tables.database import Database
@@ -58,21 +60,23 @@ def backup(data_dir: Path, target: Path, *, tell: Callable[[str], None] = lambda
     if not (data_dir / DATABASE).is_file():
         raise NotFoundError(f"{data_dir} holds no Kallos data: {DATABASE} is missing")
     _check_target(data_dir, target)
-    target.mkdir(parents=True, exist_ok=True)
+    with writing(target):
+        target.mkdir(parents=True, exist_ok=True)
     copier = _Copier(tell)
     database = Database(data_dir / DATABASE)
     try:
-        with ExitStack() as stack:
+        with writing(target, beside=target / f"{DATABASE}.part"), ExitStack() as stack:
             with database.read() as connection:
                 collections = names(connection)
             for name in collections:
                 stack.enter_context(WriterLock(data_dir / name / "compact.lock", wait_s=WAIT_S).held())
             _check_past(data_dir, database, target)
             with database.read() as connection:
-                epochs = {name: State.read(connection, name).epoch for name in collections}
+                file_sets = {name: State.read(connection, name).file_set for name in collections}
             # Before the database, so that no index covers pictures which it does not know.
             indexes = {
-                name: copier.index(data_dir / name, target / name, epoch) for name, epoch in epochs.items()
+                name: copier.index(data_dir / name, target / name, file_set)
+                for name, file_set in file_sets.items()
             }
             # Twice: before the database, what may be deleted meanwhile; after it, what was added meanwhile.
             copier.shared(data_dir, target)
@@ -93,8 +97,8 @@ def backup(data_dir: Path, target: Path, *, tell: Callable[[str], None] = lambda
             reached("backup-copied")
             _publish(beside, target / DATABASE)
             for name, state in states.items():
-                _publish_index(target / name, state.epoch, indexes.get(name))
-                _remove_others(target / name, state.epoch)
+                _publish_index(target / name, state.file_set, indexes.get(name))
+                _remove_others(target / name, state.file_set)
     finally:
         database.close()
     return BackupReport(int(images), copier.files, copier.bytes, time.monotonic() - started)
@@ -111,18 +115,20 @@ def restore(source: Path, data_dir: Path, *, tell: Callable[[str], None] = lambd
     if data_dir.exists() and any(data_dir.iterdir()):
         raise ConflictError(f"{data_dir} is not empty: restore into a new folder, then move it there")
     report = verify(source, full=True)
-    if report.problems:
-        first = report.problems[0]
+    damages = [it for it in report.problems if it.code != MODEL_UNNAMED]  # that one can be mended afterwards
+    if damages:
+        first = damages[0]
         raise CorruptStoreError(f"{source} is damaged: {first.code}: {first.where}: {first.message}")
     copier = _Copier(tell)
-    data_dir.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.rglob("*")):
-        # Not what a backup that was killed has left: its database may be as long as the one that counts.
-        if path.is_file() and not path.name.startswith(DATABASE) and path.suffix != COPYING:
-            copier.file(path, data_dir / path.relative_to(source))
-    beside = data_dir / f"{DATABASE}.part"
-    copier.file(source / DATABASE, beside)
-    _publish(beside, data_dir / DATABASE)
+    with writing(data_dir):
+        data_dir.mkdir(parents=True, exist_ok=True)
+        for path in sorted(source.rglob("*")):
+            # Not what a backup that was killed has left: its database may be as long as the one that counts.
+            if path.is_file() and not path.name.startswith(DATABASE) and path.suffix != COPYING:
+                copier.file(path, data_dir / path.relative_to(source))
+        beside = data_dir / f"{DATABASE}.part"
+        copier.file(source / DATABASE, beside)
+        _publish(beside, data_dir / DATABASE)
     return BackupReport(report.checked["images"], copier.files, copier.bytes, time.monotonic() - started)
 
 
@@ -153,13 +159,13 @@ def _check_past(data_dir: Path, database: Database, target: Path) -> None:
 
 def _goes_on(old: State, new: State, old_folder: Path, new_folder: Path) -> bool:
     """Whether `new` begins with the rows of `old`: LOOKED_AT of them tell."""
-    if old.epoch != new.epoch:
-        return old.epoch < new.epoch  # another file, which is copied whole
+    if old.file_set != new.file_set:
+        return old.file_set < new.file_set  # another file, which is copied whole
     if old.rows > new.rows:
         return False
     row_N = np.unique(np.linspace(0, max(old.rows - 1, 0), min(old.rows, LOOKED_AT)).astype(np.int64))
     first, second = (
-        VectorFile(folder, old.dim, old.epoch).read(old.rows)[row_N].view(np.uint16)
+        VectorFile(folder, old.dim, old.file_set).read(old.rows)[row_N].view(np.uint16)
         for folder in (old_folder, new_folder)
     )
     return np.array_equal(first, second)
@@ -192,17 +198,19 @@ class _Copier:
 
     def collection(self, folder: Path, target: Path, state: State) -> None:
         target.mkdir(parents=True, exist_ok=True)
-        vectors = of_epoch("vectors.f16", state.epoch)
+        vectors = of_file_set("vectors.f16", state.file_set)
         if (folder / vectors).exists():
             self._tail(folder / vectors, target / vectors, state.rows * state.dim * BYTES)
-        for name in ("model", of_epoch("slots.i64", state.epoch)):
+        if (folder / IDS).exists():
+            self._tail(folder / IDS, target / IDS, state.slots * ID_BYTES)
+        for name in ("model", of_file_set("slots.i64", state.file_set)):
             if (folder / name).is_file():
                 self.file(folder / name, target / name)
 
-    def index(self, folder: Path, target: Path, epoch: int) -> Manifest | None:
+    def index(self, folder: Path, target: Path, file_set: int) -> Manifest | None:
         """Copy the files of the index in force: as many of its segments as nobody replaces meanwhile."""
         try:
-            manifest = SnapshotStore(folder).manifest(epoch)
+            manifest = IndexStore(folder).manifest(file_set)
         except (FileNotFoundError, CorruptStoreError):  # nothing there, or nothing that anybody could use
             return None
         copied = 0
@@ -216,23 +224,39 @@ class _Copier:
     def file(self, path: Path, target: Path) -> None:
         """Copy `path`, unless `target` is there with as many bytes."""
         try:
-            size = path.stat().st_size
-            if target.exists() and target.stat().st_size == size:
-                return
-            target.parent.mkdir(parents=True, exist_ok=True)
-            beside = target.with_name(target.name + COPYING)
-            shutil.copyfile(path, beside)
+            source = path.open("rb")
         except FileNotFoundError:
             return  # deleted while we looked: the database that is copied does not know it
-        sync_file(beside)
-        beside.replace(target)
+        with source:
+            size = os.fstat(source.fileno()).st_size
+            if target.exists() and target.stat().st_size == size:
+                return
+            beside = target.with_name(target.name + COPYING)
+            with writing(target, beside=beside):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with beside.open("wb") as out:
+                    shutil.copyfileobj(source, out, CHUNK)
+                sync_file(beside)
+                beside.replace(target)
         self._count(str(target), size)
 
     def _tail(self, path: Path, target: Path, size: int) -> None:
         """Rows are only ever appended: copy those that `target` does not have."""
         have = target.stat().st_size if target.exists() else 0
-        with path.open("rb") as source, target.open("r+b" if have else "wb") as out:
-            start = min(have, size)
+        start = min(have, size)
+        with writing(target):
+            try:
+                self._append(path, target, start, size)
+            except OSError:
+                with target.open("r+b") as out:  # or a full disk would stay so
+                    out.truncate(start)
+                raise
+        if size > have:
+            self._count(str(target), size - have)
+
+    @staticmethod
+    def _append(path: Path, target: Path, start: int, size: int) -> None:
+        with path.open("rb") as source, target.open("r+b" if target.exists() else "wb") as out:
             source.seek(start)
             out.seek(start)
             left = size - start
@@ -245,8 +269,6 @@ class _Copier:
             out.truncate(size)
             out.flush()
             os.fsync(out.fileno())
-        if size > have:
-            self._count(str(target), size - have)
 
     def _count(self, what: str, size: int) -> None:
         self.files += 1
@@ -262,20 +284,20 @@ def _publish(beside: Path, path: Path) -> None:
     sync_folder(path.parent)
 
 
-def _publish_index(folder: Path, epoch: int, manifest: Manifest | None) -> None:
+def _publish_index(folder: Path, file_set: int, manifest: Manifest | None) -> None:
     """Which index is in force; those that are not are forgotten."""
-    snapshots = SnapshotStore(folder)
+    index_store = IndexStore(folder)
     if manifest is None:
-        snapshots.drop(epoch)
+        index_store.drop(file_set)
     else:
-        snapshots.put(manifest, epoch)
-    snapshots.sweep(epoch)
+        index_store.put(manifest, file_set)
+    index_store.sweep(file_set)
 
 
-def _remove_others(folder: Path, epoch: int) -> None:
-    """Rows and manifests of epochs that the new database does not speak of."""
+def _remove_others(folder: Path, file_set: int) -> None:
+    """Rows and manifests of file sets that the new database does not speak of."""
     for name in ("vectors.f16", "slots.i64", "manifest.json"):
         stem, _, ending = name.partition(".")
         for path in folder.glob(f"{stem}*.{ending}"):
-            if path.name != of_epoch(name, epoch):
+            if path.name != of_file_set(name, file_set):
                 path.unlink()

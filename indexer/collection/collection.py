@@ -5,7 +5,8 @@
 
 A crash between append and transaction leaves rows that nothing refers to; the next write goes over them. So
 an acknowledged picture is never lost, and a lost picture was never acknowledged. What a slot says never
-changes: an edited picture keeps its id and moves to a new slot, so a reader never sees half an edit.
+changes: an edit stores a new version of the picture, under its id, in a new slot. The version that it
+replaces is kept until space is reclaimed, so that a snapshot stays what it was.
 """
 
 import logging
@@ -18,31 +19,45 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from jaxtyping import Float16, Float32
+from jaxtyping import Float16, Float32, Int64
 from numpy import ndarray
 
 from indexer.ann.bitmap import Bitmap
 from indexer.ann.gpu import Gpu
 from indexer.ann.rows import Rows
-from indexer.collection.index_store import SEGMENT_ROWS, SnapshotStore
-from indexer.collection.view import EXACT_ROWS, View
+from indexer.collection.attribute_values import AttributeValues
+from indexer.collection.candidates import EXACT_ROWS
+from indexer.collection.index_store import SEGMENT_ROWS, IndexStore
+from indexer.collection.known_rows import KnownRows
+from indexer.collection.snapshot import LocalSnapshot, Parts
 from indexer.disk.faults import reached
+from indexer.disk.files import size_of, writing
+from indexer.disk.ids import UNKNOWN, IdFile
 from indexer.disk.lock import WriterLock
 from indexer.disk.vectors import VectorFile, to_rows
-from indexer.errors import CorruptStoreError, InvalidInputError, ModelMismatchError, StoreError
+from indexer.errors import (
+    CorruptStoreError,
+    InvalidCursorError,
+    InvalidInputError,
+    ModelMismatchError,
+    StoreError,
+)
 from indexer.filters.columns import Fields, Read
-from indexer.filters.language import Filter
+from indexer.lru import Lru
+from indexer.protocols import StoreInfo, Version
 from indexer.tables import collections as states
 from indexer.tables.collections import State
 from indexer.tables.database import Database
-from indexer.tables.images import Catalog, Known
+from indexer.tables.images import Catalog, Stored
 from indexer.tables.metadata import filled
 from indexer.times import seconds_since_1970
-from indexer.types import ImageId, ImageRow, Metadata, NewImage
+from indexer.types import ImageId, ImageRow, Known, Metadata, NewImage
 
 LOG = logging.getLogger("kallos.index")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 DATABASE = "kallos.sqlite"
+MOST_ORDERS = 64  # of the whole collection, of which the first places are remembered
+MOST_EARLIER = 8  # versions that lists are being read of
 RETRIES = (
     5  # a reader meets another process that reclaims space or extends the index: each sees a newer state
 )
@@ -67,15 +82,17 @@ class Collection:
         self.dim = dim
         self.database = database
         self.folder = data_dir / name
-        self.snapshots = SnapshotStore(self.folder, gpu, segment_rows)
+        self.index_store = IndexStore(self.folder, gpu, segment_rows)
         self.catalog = Catalog(name)
         self.writer = WriterLock(data_dir / "writer.lock")
-        self._fields = Fields(_reader(database, self.catalog))
-        self._exact_rows = exact_rows
+        fields = Fields(_reader(database, self.catalog))
+        self._parts = Parts(fields, AttributeValues(), Lru(MOST_ORDERS), exact_rows)
         self._scans = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "scan")
         self._lock = Lock()
-        self._view: View | None = None
+        self._snapshot: LocalSnapshot | None = None
+        self._earlier: Lru[tuple[Version, Version], LocalSnapshot] = Lru(MOST_EARLIER)
         self._mapped: _Mapped | None = None
+        self._ids = IdFile(self.folder)
 
     @classmethod
     def open(
@@ -88,11 +105,13 @@ class Collection:
         exact_rows: int = EXACT_ROWS,
         segment_rows: int = SEGMENT_ROWS,
         gpu: Gpu | None = None,
+        model: str | None = None,
     ) -> "Collection":
         """Open the collection `name`, made for `model_id` when it does not exist.
 
         At most `exact_rows` eligible pictures are scanned exactly even where there is an index. So many as
         `segment_rows` behind it are put into its lists. It is searched on `gpu` when its family can be.
+        `model` is the name that loads its encoder, kept for those who open it later without knowing it.
 
         Raises:
             ModelMismatchError: It holds vectors of another model.
@@ -100,10 +119,11 @@ class Collection:
         """
         if not NAME.fullmatch(name):
             raise InvalidInputError(f"{name!r} cannot name a collection: expected a-z, 0-9, '_' and '-'")
-        (data_dir / name).mkdir(parents=True, exist_ok=True)
+        with writing(data_dir / name):
+            (data_dir / name).mkdir(parents=True, exist_ok=True)
         database = Database(data_dir / DATABASE)
         with database.write() as connection:
-            states.create(connection, name, model_id, dim)
+            states.create(connection, name, model_id, dim, model)
             have = State.read(connection, name)
         if (have.model_id, have.dim) != (model_id, dim):
             database.close()
@@ -140,6 +160,7 @@ class Collection:
             with self.database.write() as connection:
                 generation = states.advance(connection, self.name, slots=state.slots + len(kept))
                 ids = self.catalog.upsert(connection, [images[i] for i in kept], state.slots, generation)
+                self._ids.write(ids, at=state.slots)
                 reached("uncommitted")
             reached("committed")
             self.extend_index()
@@ -150,13 +171,13 @@ class Collection:
         """Record (id, uri, size, mtime_ns) of files that were moved or rewritten with the same bytes."""
         with self.writer.held():
             with self.database.read() as connection:
-                rows = self.catalog.by_ids(connection, [image_id for image_id, _, _, _ in changes])
+                have = self.catalog.by_ids(connection, [image_id for image_id, _, _, _ in changes])
             moved = [
-                replace(row, uri=uri, size=size, mtime_ns=mtime_ns)
-                for row, (_, uri, size, mtime_ns) in zip(rows, changes, strict=True)
-                if row.uri != uri
+                Stored(one.slot, replace(one.row, uri=uri, size=size, mtime_ns=mtime_ns))
+                for one, (_, uri, size, mtime_ns) in zip(have, changes, strict=True)
+                if one.row.uri != uri
             ]
-            stamped = [change for row, change in zip(rows, changes, strict=True) if row.uri == change[1]]
+            stamped = [change for one, change in zip(have, changes, strict=True) if one.row.uri == change[1]]
             self._rewrite(moved)
             with self.database.write() as connection:
                 for image_id, _, size, mtime_ns in stamped:
@@ -166,14 +187,15 @@ class Collection:
         """Merge `changes` into the metadata; None removes a key. `taken_at` takes an ISO 8601 date."""
         with self.writer.held():
             with self.database.read() as connection:
-                (row,) = self.catalog.by_ids(connection, [image_id])
+                (have,) = self.catalog.by_ids(connection, [image_id])
+            row = have.row
             taken_at = _seconds(changes["taken_at"]) if "taken_at" in changes else row.taken_at
             merged = {**row.metadata, **{k: v for k, v in changes.items() if k != "taken_at"}}
             metadata = {key: value for key, value in merged.items() if value is not None}
-            self._rewrite([replace(row, taken_at=taken_at, metadata=metadata)])
+            self._rewrite([Stored(have.slot, replace(row, taken_at=taken_at, metadata=metadata))])
             with self.database.read() as connection:
-                (row,) = self.catalog.by_ids(connection, [image_id])
-        return row
+                (now,) = self.catalog.by_ids(connection, [image_id])
+        return now.row
 
     def fill(self, additions: Mapping[ImageId, Metadata]) -> int:
         """Add to the metadata what is missing there, in one transaction; how many pictures it changed.
@@ -182,11 +204,11 @@ class Collection:
         """
         with self.writer.held():
             with self.database.read() as connection:
-                rows = self.catalog.find_by_ids(connection, list(additions))
+                have = self.catalog.find_by_ids(connection, list(additions))
             changed = [
-                replace(row, metadata=metadata)
-                for image_id, row in rows.items()
-                if (metadata := filled(row.metadata, additions[image_id])) != row.metadata
+                Stored(one.slot, replace(one.row, metadata=metadata))
+                for image_id, one in have.items()
+                if (metadata := filled(one.row.metadata, additions[image_id])) != one.row.metadata
             ]
             self._rewrite(changed)
         return len(changed)
@@ -209,12 +231,6 @@ class Collection:
         with self.database.read() as connection:
             return self.catalog.by_sha256(connection, digests)
 
-    def ids_where(self, condition: Filter) -> list[ImageId]:
-        """Pictures for which `condition` holds, by rising id."""
-        view = self.view()
-        with self.database.read() as connection:
-            return self.catalog.ids_at(connection, view.slots_in(view.select(condition)).tolist())
-
     def extend_index(self) -> bool:
         """Put pictures that came behind the index into its lists when they are many; whether it did.
 
@@ -224,7 +240,7 @@ class Collection:
         with self.writer.held():
             state = self.state()
             try:
-                return self.snapshots.extend(self._rows(state), state.epoch)
+                return self.index_store.extend(self._rows(state), state.file_set)
             except (OSError, StoreError) as error:
                 LOG.warning("cannot extend the index of %s: %s", self.folder, error)
                 return False
@@ -234,90 +250,163 @@ class Collection:
         with self.database.read() as connection:
             return State.read(connection, self.name)
 
-    def view(self) -> View:
-        """The newest generation, also when another process wrote it. Cheap when nothing has changed."""
-        with self._lock:
-            for attempt in range(RETRIES):
-                last = attempt == RETRIES - 1
-                try:
-                    self._view = self._newest(self._view, or_exact=last)
-                # Of an epoch that ended after its number was read, or rows that came after they were counted.
-                except (FileNotFoundError, CorruptStoreError, _OvertakenError):
-                    if last:
-                        raise
-                else:
-                    return self._view
+    def snapshot(self, at: Version | None = None) -> LocalSnapshot:
+        """See `indexer.protocols.Store`. The newest is so also when another process wrote it, and cheap when
+        nothing has changed. An earlier one is exact until space is reclaimed.
+        """
+        newest = self._newest()
+        if at is None or at == newest.version:
+            return newest
+        return self._earlier.get((at, newest.version), lambda: self._as_of(newest, at))
+
+    def info(self) -> StoreInfo:
+        snapshot, gpu = self.snapshot(), self.index_store.gpu
+        return StoreInfo(
+            images=snapshot.images,
+            version=snapshot.version,
+            index=snapshot.family or "exact",
+            index_device=snapshot.device,
+            gpu_failures=0 if gpu is None else gpu.failures,
+            indexed_rows=snapshot.covered_rows,
+            unindexed_rows=len(snapshot.matrix) - snapshot.covered_rows,
+            deleted_rows=snapshot.deleted,
+            disk_bytes=size_of(self.folder),
+        )
+
+    def _newest(self) -> LocalSnapshot:
+        """A new index is read by one thread, outside the lock: the others go on with the one before."""
+        for attempt in range(RETRIES):
+            last = attempt == RETRIES - 1
+            try:
+                with self._lock:
+                    self._snapshot, is_due = self._refreshed(self._snapshot, or_exact=last)
+                    snapshot = self._snapshot
+            # Of a file set that ended after its number was read, or rows that came after they were counted.
+            except (FileNotFoundError, CorruptStoreError, _OvertakenError):
+                if last:
+                    raise
+            else:
+                if last or not is_due or not self.index_store.load(snapshot.matrix, snapshot.file_set):
+                    return snapshot
         raise AssertionError("the loop returns or raises")
 
-    def _newest(self, before: View | None, *, or_exact: bool) -> View:
-        """Without an index that covers unpublished rows, if `or_exact`: the database is an old copy."""
+    def _refreshed(self, before: LocalSnapshot | None, *, or_exact: bool) -> tuple[LocalSnapshot, bool]:
+        """The newest snapshot, and whether there is another index to load.
+
+        Without an index that covers unpublished rows, if `or_exact`: the database is an old copy.
+        """
         with self.database.read() as connection:
             state = State.read(connection, self.name)
-            if before is not None and before.epoch != state.epoch:
+            if before is not None and before.file_set != state.file_set:
                 before = None
             is_same = before is not None and before.slots == state.slots
             rows = before.matrix if before is not None and is_same else self._rows(state)
-            snapshot = self.snapshots.current(rows, state.epoch)
-            built = 0 if snapshot is None else snapshot.built
-            if built > len(rows):
+            index, is_due = self.index_store.current(state.file_set)
+            covered = 0 if index is None else index.covered_rows
+            if covered > len(rows):
                 if not or_exact:
                     raise _OvertakenError
-                snapshot, built = None, 0
-            if before is not None and (before.generation, before.built) == (state.generation, built):
-                return before
-            since = 0 if before is None else before.generation
+                index, covered = None, 0
+            if before is not None and before.version.number == state.generation and before.index is index:
+                return before, is_due
+            since = 0 if before is None else before.version.number
             dead = self.catalog.tombstones(connection, after=since, until=state.generation)
             newest = self.catalog.newest(connection)
         slot_map = state.slot_map(self.folder)
         alive = Bitmap.full(len(rows)) if before is None else before.live().grown(len(rows))
-        return View(
-            self.database,
-            self.catalog,
-            self._fields,
+        alive = alive.without(slot_map.rows_of(dead))
+        known = KnownRows(self.database, self.catalog, slot_map, alive, self._ids_of(state.slots))
+        snapshot = LocalSnapshot(
+            Version(state.generation, (state.slots, newest)),
             rows,
             slot_map,
-            alive.without(slot_map.rows_of(dead)),
-            snapshot,
+            alive,
+            index,
+            known,
+            self._parts,
             slots=state.slots,
-            newest=newest,
-            generation=state.generation,
-            epoch=state.epoch,
-            exact_rows=self._exact_rows,
+            file_set=state.file_set,
+            state=(state.file_set, state.generation),
         )
+        return snapshot, is_due
+
+    def _as_of(self, newest: LocalSnapshot, at: Version) -> LocalSnapshot:
+        """`newest` as it was at an earlier version, without the pictures that were deleted since.
+
+        A version of a picture that was replaced since takes the place of the newest one, as long as it is
+        known and its row is there.
+        """
+        if len(at.detail) != 2 or not (at.number >= 0 and at.detail[0] >= 0 and at.detail[1] >= 0):
+            raise InvalidCursorError(f"version {at.number} with {at.detail} is none of this collection")
+        slots = min(at.detail[0], newest.slots)
+        with self.database.read() as connection:
+            now = self.catalog.edited(connection, slots, newest.slots, until=at.detail[1])
+            then = self.catalog.before(connection, now, slots, at.number)
+        slot_map, row_count = newest.slot_map, len(newest.matrix)
+        ids = list(now)
+        then_N = slot_map.rows_of([then.get(image_id, -1) for image_id in ids])
+        now_N = slot_map.rows_of([now[image_id] for image_id in ids])
+        rows_N = np.where(then_N >= 0, then_N, now_N)
+        alive = newest.live().below(slot_map.row_count(slots))
+        alive = alive.joined(rows_N[(rows_N >= 0) & (rows_N < row_count)])
+        return LocalSnapshot(
+            at,
+            newest.matrix,
+            slot_map,
+            alive,
+            newest.index,
+            KnownRows(self.database, self.catalog, slot_map, alive, self._ids_of(newest.slots)),
+            self._parts,
+            slots=newest.slots,
+            file_set=newest.file_set,
+            state=(newest.file_set, newest.version.number, at.number),
+        )
+
+    def _ids_of(self, slots: int) -> Int64[ndarray, " n"]:
+        """The id in each published slot. A file that an older version did not write is filled now."""
+        covered = self._ids.covered()
+        if covered < slots:
+            with self.writer.held(), self.database.read() as connection:
+                missing_N = np.full(slots - covered, UNKNOWN, np.int64)
+                for slot, image_id in self.catalog.ids_between(connection, covered, slots):
+                    missing_N[slot - covered] = image_id
+                self._ids.write(missing_N, at=covered)
+        return self._ids.read(slots)
 
     def _rows(self, state: State) -> Rows:
         """The published rows, in a mapping that goes on while there is room in it."""
         file, mapped = self._file(state), self._mapped
         if state.rows == 0:
             return Rows(file.read(0), self._scans)
-        if mapped is None or mapped.epoch != state.epoch or len(mapped.rows_ND) < state.rows:
-            self._mapped = mapped = _Mapped(state.epoch, file.read_on(state.rows))
+        if mapped is None or mapped.file_set != state.file_set or len(mapped.rows_ND) < state.rows:
+            self._mapped = mapped = _Mapped(state.file_set, file.read_on(state.rows))
         file.check(state.rows)
         return Rows(mapped.rows_ND[: state.rows], self._scans)
 
     def _file(self, state: State) -> VectorFile:
-        return VectorFile(self.folder, self.dim, state.epoch)
+        return VectorFile(self.folder, self.dim, state.file_set)
 
-    def _rewrite(self, rows: Sequence[ImageRow]) -> None:
-        """Store these pictures as given, each with its vector in a new slot. Under the writer lock."""
-        if not rows:
+    def _rewrite(self, changed: Sequence[Stored]) -> None:
+        """Store versions as given, each with the vector of its slot in a new one. Under the writer lock."""
+        if not changed:
             return
         state = self.state()
         file = self._file(state)
-        old_N = state.slot_map(self.folder).rows_of([row.slot for row in rows])
+        old_N = state.slot_map(self.folder).rows_of([one.slot for one in changed])
         file.write(np.asarray(file.read(state.rows)[old_N]), at=state.rows)
         with self.database.write() as connection:
-            generation = states.advance(connection, self.name, slots=state.slots + len(rows))
-            for slot, row in enumerate(rows, start=state.slots):
-                self.catalog.rewrite(connection, row, slot, generation)
+            generation = states.advance(connection, self.name, slots=state.slots + len(changed))
+            for slot, one in enumerate(changed, start=state.slots):
+                self.catalog.rewrite(connection, one.row, slot, generation)
+            self._ids.write([one.row.id for one in changed], at=state.slots)
         self.extend_index()
 
 
 @dataclass(frozen=True, slots=True)
 class _Mapped:
-    """`rows_ND` of an epoch's file, and room for more."""
+    """`rows_ND` of a file set's file, and room for more."""
 
-    epoch: int
+    file_set: int
     rows_ND: Float16[ndarray, "n d"]
 
 

@@ -1,15 +1,15 @@
 """Keeping a collection fast and small: build its index anew, and give back the space of deleted pictures.
 
 Reading and writing go on meanwhile. A new index lies beside the old one until it is whole. Space is reclaimed
-by writing the rows that are still needed into a new epoch (see `indexer.disk.slots`), with its own index: one
-transaction then changes over, and readers that are still at work keep the files they have open.
+by writing the rows that are still needed into a new file set (see `indexer.disk.slots`), with its own index:
+one transaction then changes over, and readers that are still at work keep the files they have open.
 """
 
 import os
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +22,12 @@ from indexer.ann.index import Family
 from indexer.ann.plan import Plan, plan
 from indexer.ann.rows import Rows
 from indexer.collection.collection import Collection
-from indexer.collection.view import View
+from indexer.collection.snapshot import LocalSnapshot
 from indexer.disk.faults import reached
-from indexer.disk.files import size_of, sync_file, sync_folder
+from indexer.disk.files import size_of, sync_file, sync_folder, writing
 from indexer.disk.lock import WriterLock
-from indexer.disk.vectors import VectorFile, of_epoch
-from indexer.errors import BusyError
+from indexer.disk.vectors import VectorFile, of_file_set
+from indexer.errors import BusyError, StoreError
 from indexer.tables import collections as states
 from indexer.tables.collections import State
 
@@ -35,6 +35,7 @@ TAIL_SHARE = 0.2  # of the rows that the index was built over: more that came la
 DEAD_SHARE = 0.2  # of all rows: more deleted ones are worth a new file
 FEWEST = 10_000  # rows: smaller collections are scanned in a millisecond whatever their state
 CHUNK = 16_384
+PAST_S = 3600.0  # for so long a replaced or deleted version is known: pages of a list are read meanwhile
 NO_WAIT_S = 0.0  # for another compaction: it does the same work
 BACKUP_WAIT_S = 3600.0  # for a backup, which ends
 
@@ -64,9 +65,9 @@ class CompactReport:
 
 
 def plan_for(collection: Collection, aims: Aims) -> Plan:
-    gpu = collection.snapshots.gpu
+    gpu = collection.index_store.gpu
     return plan(
-        collection.view().images,
+        collection.snapshot().images,
         collection.dim,
         memory_bytes=aims.memory_bytes,
         latency_ms=aims.latency_ms,
@@ -77,13 +78,16 @@ def plan_for(collection: Collection, aims: Aims) -> Plan:
 
 def is_due(collection: Collection, aims: Aims) -> bool:
     """Whether the collection has outgrown its index, or drags too many deleted pictures along."""
-    view = collection.view()
-    rows = view.images + view.deleted
+    snapshot = collection.snapshot()
+    rows = snapshot.images + snapshot.deleted
     if rows < FEWEST:
         return False
-    if view.deleted > DEAD_SHARE * rows:
+    if snapshot.deleted > DEAD_SHARE * rows:
         return True
-    return plan_for(collection, aims).family is not None and rows - view.base > TAIL_SHARE * view.base
+    return (
+        plan_for(collection, aims).family is not None
+        and rows - snapshot.base_rows > TAIL_SHARE * snapshot.base_rows
+    )
 
 
 def compact(
@@ -106,29 +110,48 @@ def compact(
     Raises:
         BuildStopped: `watch` asked for it; the collection is as it was.
         BusyError: Another process is compacting this collection, or a backup of it does not end.
+        StoreError: The disk is full or cannot be written; the collection is as it was.
     """
     started = time.monotonic()
     watch = watch or Watch()
-    with _its_turn(collection.folder, watch), in_background(aims.threads):
+    with _its_turn(collection.folder, watch), _nothing_left_of_it(collection), in_background(aims.threads):
         before = size_of(collection.folder)
-        view = collection.view()
+        snapshot = collection.snapshot()
         chosen = family or plan_for(collection, aims).family
         if reclaim is None:
-            reclaim = view.deleted > DEAD_SHARE * (view.images + view.deleted)
-        if reclaim and view.deleted:
-            built = _reclaim(collection, view, chosen, aims, watch)
-            reclaimed = view.deleted
+            reclaim = snapshot.deleted > DEAD_SHARE * (snapshot.images + snapshot.deleted)
+        if reclaim and snapshot.deleted:
+            built = _reclaim(collection, snapshot, chosen, aims, watch)
+            reclaimed = snapshot.deleted
         else:
             built = _build(collection, collection.state(), chosen, aims, watch)
             reclaimed = 0
-        epoch = collection.state().epoch
+        file_set = collection.state().file_set
         with collection.writer.held():
-            collection.snapshots.sweep(epoch)
-        _remove_old_epochs(collection.folder, epoch)
+            collection.index_store.sweep(file_set)
+            with collection.database.write() as connection:
+                collection.catalog.drop_past(connection, time.time() - PAST_S)
+        _remove_old_file_sets(collection.folder, file_set)
         while not watch.should_stop() and collection.extend_index():  # a turn each: others write in between
-            watch.tell("rows", collection.view().built, collection.state().rows)
+            watch.tell("rows", collection.snapshot().covered_rows, collection.state().rows)
         freed = before - size_of(collection.folder)
     return CompactReport(chosen if built else None, built, reclaimed, freed, time.monotonic() - started)
+
+
+@contextmanager
+def _nothing_left_of_it(collection: Collection) -> Iterator[None]:
+    """When the disk is full, what was written in vain is removed, finished steps of a build included."""
+    try:
+        yield
+    except StoreError as error:
+        if isinstance(error.__cause__, OSError):
+            collection.index_store.remove_work()
+            with suppress(StoreError):  # a disk so full that not even the lock can be taken
+                file_set = collection.state().file_set
+                _remove_old_file_sets(collection.folder, file_set)
+                with collection.writer.held():
+                    collection.index_store.sweep(file_set)
+        raise
 
 
 @contextmanager
@@ -150,86 +173,100 @@ def _its_turn(folder: Path, watch: Watch) -> Iterator[None]:
 
 
 def _build(
-    collection: Collection, state: State, family: Family | None, aims: Aims, watch: Watch, mark: str = ""
+    collection: Collection, state: State, family: Family | None, aims: Aims, watch: Watch, suffix: str = ""
 ) -> int:
-    """Index the published rows of `state`'s epoch; how many it covers."""
+    """Index the published rows of `state`'s file set; how many it covers."""
     if family is None or state.rows == 0:
         with collection.writer.held():
-            collection.snapshots.drop(state.epoch)
+            collection.index_store.drop(state.file_set)
         return 0
-    file = VectorFile(collection.folder, collection.dim, state.epoch)
+    file = VectorFile(collection.folder, collection.dim, state.file_set)
     rows = Rows(file.read(state.rows))
 
     def newest() -> Rows:
-        now = collection.state()  # of another epoch while space is being reclaimed
-        return Rows(file.read(now.rows)) if now.epoch == state.epoch else rows
+        now = collection.state()  # of another file set while space is being reclaimed
+        return Rows(file.read(now.rows)) if now.file_set == state.file_set else rows
 
-    manifest = collection.snapshots.build(
+    manifest = collection.index_store.build(
         rows,
         family,
-        epoch=state.epoch,
+        file_set=state.file_set,
         generation=state.generation,
         model_id=collection.model_id,
         watch=watch,
         turn=collection.writer.held(),
         newest=newest,
-        mark=mark,
+        suffix=suffix,
         asked_QD=aims.asked_QD,
     )
     return manifest.built
 
 
-def _reclaim(collection: Collection, view: View, family: Family | None, aims: Aims, watch: Watch) -> int:
-    """Begin a new epoch without the rows that `view` knows to be dead; how many rows its index covers."""
+def _reclaim(
+    collection: Collection, snapshot: LocalSnapshot, family: Family | None, aims: Aims, watch: Watch
+) -> int:
+    """Begin a new file set without the rows that are dead in `snapshot`; how many rows its index covers."""
     state = collection.state()
-    epoch = state.epoch + 1
-    live_slots_N = view.slots_in(view.live())
-    file = VectorFile(collection.folder, collection.dim, epoch)
-    _copy_live(collection, view, file.path, watch)
-    slots_path = collection.folder / of_epoch("slots.i64", epoch)
-    slots_path.write_bytes(live_slots_N.astype("<i8").tobytes())
-    sync_file(slots_path)
-    sync_folder(collection.folder)
-    reached("epoch-copied")
+    file_set = state.file_set + 1
+    live_slots_N = snapshot.slot_map.slots_of(snapshot.live().rows())
+    file = VectorFile(collection.folder, collection.dim, file_set)
+    _copy_live(collection, snapshot, file.path, watch)
+    slots_path = collection.folder / of_file_set("slots.i64", file_set)
+    with writing(slots_path):
+        slots_path.write_bytes(live_slots_N.astype("<i8").tobytes())
+        sync_file(slots_path)
+        sync_folder(collection.folder)
+    reached("file-set-copied")
     after = State(
-        collection.model_id, collection.dim, view.slots, view.generation, epoch, view.images, view.slots
+        collection.model_id,
+        collection.dim,
+        snapshot.slots,
+        snapshot.version.number,
+        file_set,
+        snapshot.images,
+        snapshot.slots,
     )
-    mark = f"-{zlib.crc32(live_slots_N.tobytes()):08x}"  # as many others may be alive next time
-    built = _build(collection, after, family, aims, watch, mark)
-    dead_N = np.setdiff1d(np.arange(view.slots), live_slots_N, assume_unique=True)
+    suffix = f"-{zlib.crc32(live_slots_N.tobytes()):08x}"  # as many others may be alive next time
+    built = _build(collection, after, family, aims, watch, suffix)
+    dead_N = np.setdiff1d(np.arange(snapshot.slots), live_slots_N, assume_unique=True)
     with collection.writer.held():
-        _copy_new(collection, view, file)
-        reached("epoch-caught-up")
+        _copy_new(collection, snapshot, file)
+        reached("file-set-caught-up")
         with collection.database.write() as connection:
             collection.catalog.forget_tombstones(connection, dead_N.tolist())
-            states.begin_epoch(
-                connection, collection.name, epoch=epoch, kept_rows=view.images, next_slot=view.slots
+            states.begin_file_set(
+                connection,
+                collection.name,
+                file_set=file_set,
+                kept_rows=snapshot.images,
+                next_slot=snapshot.slots,
             )
-        reached("epoch-begun")
+        reached("file-set-begun")
     return built
 
 
-def _copy_live(collection: Collection, view: View, path: Path, watch: Watch) -> None:
-    with path.open("wb") as out:
-        for block_BD in view.live_rows(CHUNK):
+def _copy_live(collection: Collection, snapshot: LocalSnapshot, path: Path, watch: Watch) -> None:
+    with writing(path), path.open("wb") as out:
+        for block_BD in snapshot.live_rows(CHUNK):
             out.write(block_BD.tobytes())
-            watch.step("copy", out.tell() // (2 * collection.dim), view.images)
+            watch.step("copy", out.tell() // (2 * collection.dim), snapshot.images)
         out.flush()
         os.fsync(out.fileno())
 
 
-def _copy_new(collection: Collection, view: View, file: VectorFile) -> None:
+def _copy_new(collection: Collection, snapshot: LocalSnapshot, file: VectorFile) -> None:
     """Rows that were appended while the others were copied. Under the writer lock: no more will come."""
     now = collection.state()
-    have = view.images + view.deleted
-    rows_ND = VectorFile(collection.folder, collection.dim, now.epoch).read(now.rows)
-    file.write(np.asarray(rows_ND[have:]), at=view.images)
+    have = snapshot.images + snapshot.deleted
+    rows_ND = VectorFile(collection.folder, collection.dim, now.file_set).read(now.rows)
+    file.write(np.asarray(rows_ND[have:]), at=snapshot.images)
 
 
-def _remove_old_epochs(folder: Path, epoch: int) -> None:
-    """Files of epochs that have ended, or never began. Who has them mapped keeps them until they let go."""
+def _remove_old_file_sets(folder: Path, file_set: int) -> None:
+    """Files of file sets that have ended, or never began. Readers keep those they have mapped."""
     for name in ("vectors.f16", "slots.i64"):
         stem, _, ending = name.partition(".")
         for path in folder.glob(f"{stem}*.{ending}"):
-            if path.name != of_epoch(name, epoch):
-                path.unlink(missing_ok=True)
+            if path.name != of_file_set(name, file_set):
+                with writing(path):
+                    path.unlink(missing_ok=True)

@@ -12,14 +12,18 @@ import numpy as np
 from indexer.blobs.deployed import DeployedStore
 from indexer.blobs.originals import OriginalStore
 from indexer.collection.collection import DATABASE
-from indexer.collection.index_store import SnapshotStore
+from indexer.collection.index_store import IndexStore
+from indexer.collection.made_with import encoder_name
 from indexer.disk.files import sha256_of_file
+from indexer.disk.ids import IdFile
 from indexer.disk.vectors import VectorFile
 from indexer.errors import CorruptStoreError, NotFoundError
 from indexer.tables.collections import State, names
 from indexer.tables.database import Connection, Database
+from indexer.tables.images import Catalog
 
 BLOCK = 65_536
+MODEL_UNNAMED = "model_unnamed"
 UNIT_TOLERANCE = 5e-3  # of the length of a unit vector after rounding to float16
 
 
@@ -70,7 +74,11 @@ def _problems(data_dir: Path, path: Path, full: bool, checked: dict[str, int]) -
             for name in names(connection):
                 checked["collections"] += 1
                 state = State.read(connection, name)
+                if encoder_name(connection, name, data_dir) is None:
+                    message = f"nothing says what loads {state.model_id}: open it once with the model's name"
+                    yield Problem(MODEL_UNNAMED, name, message)
                 yield from _slots(connection, data_dir / name, name, state, checked)
+                yield from _ids(connection, data_dir / name, name, state)
                 yield from _vectors(data_dir / name, state, full, checked)
             yield from _generations(connection, data_dir, full, checked)
             collections = names(connection)
@@ -111,8 +119,21 @@ def _slots(
             yield Problem(code, name, f"{int(wrong.sum())} slots, the first is {first}")
 
 
+def _ids(connection: Connection, folder: Path, name: str, state: State) -> Iterator[Problem]:
+    """The file of ids says what the database says."""
+    file = IdFile(folder)
+    if file.covered() < state.slots:  # filled when the collection is opened
+        return
+    id_N = np.array(file.read(state.slots))
+    for slot, image_id in Catalog(name).ids_between(connection, 0, state.slots):
+        if id_N[slot] != image_id:
+            message = f"slot {slot} holds picture {id_N[slot]}: expected {image_id}; delete the file"
+            yield Problem("ids_damaged", str(file.path), message)
+            return
+
+
 def _vectors(folder: Path, state: State, full: bool, checked: dict[str, int]) -> Iterator[Problem]:
-    file = VectorFile(folder, state.dim, state.epoch)
+    file = VectorFile(folder, state.dim, state.file_set)
     path = file.path
     try:
         rows_ND = file.read(state.rows)
@@ -167,7 +188,7 @@ def _index(database: Database, folder: Path, name: str) -> Iterator[Problem]:
 
 def _index_problem(database: Database, folder: Path, name: str) -> Problem | None:
     try:
-        manifest = SnapshotStore(folder).manifest(_state(database, name).epoch)
+        manifest = IndexStore(folder).manifest(_state(database, name).file_set)
         manifest.check(folder)
     except FileNotFoundError:
         return None

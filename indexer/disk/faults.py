@@ -19,10 +19,10 @@ POINTS = (
     "segment-written",  # a segment lies beside, under its temporary name
     "segment-renamed",  # it has its name, the manifest does not know it
     "segment-listed",  # it is in force, those that it has taken up are not yet removed
-    "epoch-copied",  # live rows and their slots lie in the next epoch's files
-    "epoch-caught-up",  # with its index and everything that was added meanwhile
+    "file-set-copied",  # live rows and their slots lie in the next file set's files
+    "file-set-caught-up",  # with its index and everything that was added meanwhile
     "backup-copied",  # a backup lies whole beside the database of the one before
-    "epoch-begun",  # the transaction that changes over is committed, the old files not yet removed
+    "file-set-begun",  # the transaction that changes over is committed, the old files not yet removed
 )
 GENERATOR_POINTS = (
     "generator-filled",  # a tuned generator lies whole beside, not yet fsynced

@@ -16,7 +16,8 @@ from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
 
-from indexer.errors import BusyError, StoreError
+from indexer.disk.files import writing
+from indexer.errors import BusyError
 
 WAIT_S = 30.0  # writes take fractions of a second: who waits this long waits for something stuck
 RETRY_S = 0.002  # a look takes microseconds, and between two looks nobody writes
@@ -157,16 +158,13 @@ class WriterLock:
     def _signed(self) -> FileIO:
         """The open file, locked, which names who holds it."""
         whose = f"process {os.getpid()} on {socket.gethostname()}: {' '.join(sys.argv)[:200]}"
-        try:
-            with ExitStack() as on_error:
-                file = on_error.enter_context(self._path.open("a+b", buffering=0))
-                self._acquire(file.fileno())
-                file.truncate(0)
-                file.write(whose.encode(errors="backslashreplace"))
-                on_error.pop_all()
-                return file
-        except OSError as error:
-            raise StoreError(f"cannot lock {self._path}: {error.strerror}") from error
+        with writing(self._path), ExitStack() as on_error:
+            file = on_error.enter_context(self._path.open("a+b", buffering=0))
+            self._acquire(file.fileno())
+            file.truncate(0)
+            file.write(whose.encode(errors="backslashreplace"))
+            on_error.pop_all()
+            return file
 
     def _acquire(self, descriptor: int) -> None:
         """Queue, then take the kernel's lock: versions before the queue hold only that."""

@@ -1,7 +1,7 @@
 """Slots and rows. A slot is for ever: what a picture and its vector are known by. A row is where it lies now.
 
-Until space is reclaimed, row = slot. Reclaiming writes the rows that are still needed into a new file, an
-*epoch*; a sorted list of their slots lies beside it. Rows appended later follow in the order of their slots.
+Until space is reclaimed, row = slot. Reclaiming writes the rows that are still needed into a new *file set*:
+a vector file and a sorted list of its slots. Rows appended later follow in the order of their slots.
 
 Dimension key   N slots or rows
 """

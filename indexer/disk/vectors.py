@@ -1,7 +1,7 @@
 """DATA_DIR/<collection>/vectors.f16: float16 rows, appended, never changed.
 
 The database says how many rows are published. Bytes behind them are the leftover of a write that never
-committed; the next write goes over them. Each epoch (see `indexer.disk.slots`) has a file of its own:
+committed; the next write goes over them. Each file set (see `indexer.disk.slots`) has a file of its own:
 `vectors.f16` until space is reclaimed for the first time, then `vectors-1.f16`, …
 
 Dimension key   N rows, D embedding
@@ -15,18 +15,18 @@ from jaxtyping import Float16, Float32
 from numpy import ndarray
 
 from indexer.disk.faults import reached
-from indexer.disk.files import sync_folder
+from indexer.disk.files import sync_folder, writing
 from indexer.disk.mapping import map_beyond
-from indexer.errors import CorruptStoreError, InvalidInputError, StoreError
+from indexer.errors import CorruptStoreError, InvalidInputError
 
 BYTES = 2  # of a float16
 LEAST_ROOM = 1 << 26  # bytes of address space, not of memory
 
 
-def of_epoch(name: str, epoch: int) -> str:
-    """The file `name` of an epoch: `vectors.f16`, `vectors-1.f16`, …"""
+def of_file_set(name: str, file_set: int) -> str:
+    """The file `name` of a file set: `vectors.f16`, `vectors-1.f16`, …"""
     stem, _, ending = name.partition(".")
-    return name if epoch == 0 else f"{stem}-{epoch}.{ending}"
+    return name if file_set == 0 else f"{stem}-{file_set}.{ending}"
 
 
 def to_rows(vectors_ND: Float32[ndarray, "n d"], dim: int) -> Float16[ndarray, "n d"]:
@@ -45,10 +45,10 @@ def to_rows(vectors_ND: Float32[ndarray, "n d"], dim: int) -> Float16[ndarray, "
 
 
 class VectorFile:
-    """Appending and memory-mapped reading of one epoch."""
+    """Appending and memory-mapped reading of one file set."""
 
-    def __init__(self, folder: Path, dim: int, epoch: int) -> None:
-        self.path = folder / of_epoch("vectors.f16", epoch)
+    def __init__(self, folder: Path, dim: int, file_set: int) -> None:
+        self.path = folder / of_file_set("vectors.f16", file_set)
         self.dim = dim
 
     def write(self, rows_ND: Float16[ndarray, "n d"], at: int) -> None:
@@ -59,10 +59,8 @@ class VectorFile:
             StoreError: The disk is full or cannot be written.
         """
         self.check(at)
-        try:
+        with writing(self.path):
             self._write(rows_ND, at)
-        except OSError as error:
-            raise StoreError(f"cannot write {self.path}: {error.strerror}") from error
         reached("synced")
 
     def _write(self, rows_ND: Float16[ndarray, "n d"], at: int) -> None:

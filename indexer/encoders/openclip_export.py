@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.disk.files import writing
 from indexer.encoders.openclip import OpenClipEncoder
 from indexer.encoders.openclip_onnx import FORMAT, OnnxClipEncoder
 from indexer.encoders.openclip_text import bpe_document
@@ -55,10 +56,12 @@ def export_onnx(encoder: OpenClipEncoder, folder: Path) -> Path:
         raise InvalidInputError("only an encoder loaded with device cpu and precision fp32 can be exported")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidInputError(f"{folder} is in use; choose a new folder for the export")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        _write(encoder, part)
+        with writing(folder):
+            _write(encoder, part)
         _compare(encoder, OnnxClipEncoder(part))
         part.chmod(0o755)  # a temporary folder is its owner's alone
         part.replace(folder)

@@ -29,7 +29,7 @@ from indexer.filters.language import (
     Range,
     Scalar,
 )
-from indexer.types import JSONValue
+from indexer.types import Count, JSONValue
 
 ToRows = Callable[[Int64[ndarray, " e"]], Int64[ndarray, " e"]]
 """Slots → rows of a view, -1 where it has none."""
@@ -38,14 +38,6 @@ Read = Callable[[str, int, int], Iterable[tuple[int, JSONValue]]]
 """(field, first slot, end) → (slot, value) of the pictures there that have the field."""
 
 COMPARE = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many pictures have `value`."""
-
-    value: Scalar
-    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +156,8 @@ class Fields:
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._lock = Lock()
+        self._lock = Lock()  # of the two tables; reading a field takes its own
+        self._locks: dict[str, Lock] = {}
         self._columns: dict[str, Column] = {}
 
     def mask(self, condition: Filter, slots: int, rows: int, to_rows: ToRows) -> Bool[ndarray, " n"]:
@@ -249,10 +242,16 @@ class Fields:
 
     def _column(self, field: str, slots: int) -> Column:
         with self._lock:
+            column = self._columns.get(field)
+            lock = self._locks.setdefault(field, Lock())
+        if column is not None and column.end >= slots:
+            return column
+        with lock:  # reading all pictures may take seconds: other fields do not wait
             column = self._columns.get(field) or Column.empty()
             if column.end < slots:
                 column = column.extended(self._read(field, column.end, slots), slots)
-                self._columns[field] = column
+                with self._lock:
+                    self._columns[field] = column
         return column
 
 

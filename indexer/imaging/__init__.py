@@ -1,0 +1,1 @@
+"""Pictures in memory: bytes → pixels, EXIF, measures, provenance, contact sheets. Knows no disk."""

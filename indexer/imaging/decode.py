@@ -24,6 +24,7 @@ import resvg_py
 from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL.ExifTags import IFD
 
 from indexer.errors import UnreadableImageError
 from indexer.imaging.exif import ExifTags, facts_of
@@ -259,7 +260,7 @@ def _exif(image: Image.Image) -> ExifTags:
     """The tags that `indexer.imaging.exif` reads. Broken EXIF is no EXIF: the picture itself may be fine."""
     try:
         exif = image.getexif()
-        return ExifTags(dict(exif), dict(exif.get_ifd(0x8769)), dict(exif.get_ifd(0x8825)))
+        return ExifTags(dict(exif), dict(exif.get_ifd(IFD.Exif)), dict(exif.get_ifd(IFD.GPSInfo)))
     except Exception:  # PIL raises struct.error, SyntaxError, ValueError and more over broken tags
         return ExifTags({}, {}, {})
 

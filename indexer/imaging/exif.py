@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from PIL.ExifTags import GPS, Base
+
 from indexer.types import JSONValue
 
 Tags = Mapping[int, object]
-
-ORIENTATION, DESCRIPTION, MAKE, MODEL, CHANGED = 0x0112, 0x010E, 0x010F, 0x0110, 0x0132
-TAKEN, DIGITISED, TAKEN_OFFSET, LENS = 0x9003, 0x9004, 0x9011, 0xA434
-LATITUDE_REF, LATITUDE, LONGITUDE_REF, LONGITUDE = 1, 2, 3, 4
 
 DATE = re.compile(r"(\d{4})[:/-](\d\d)[:/-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 OFFSET = re.compile(r"[+-]\d\d:\d\d")
@@ -35,7 +33,7 @@ class ExifTags:
     @property
     def orientation(self) -> int | None:
         """1 to 8, or None."""
-        value = self.main.get(ORIENTATION)
+        value = self.main.get(Base.Orientation)
         return value if isinstance(value, int) and 1 <= value <= 8 else None
 
 
@@ -43,19 +41,24 @@ def facts_of(tags: ExifTags) -> dict[str, JSONValue]:
     """What is known of `taken_at` (ISO 8601), `camera`, `lens`, `caption`, `latitude` and `longitude`."""
     facts: dict[str, JSONValue | None] = {
         "taken_at": _taken_at(tags),
-        "camera": _camera(_text(tags.main.get(MAKE)), _text(tags.main.get(MODEL))),
-        "lens": _text(tags.exif.get(LENS)),
-        "caption": _caption(_text(tags.main.get(DESCRIPTION))),
+        "camera": _camera(_text(tags.main.get(Base.Make)), _text(tags.main.get(Base.Model))),
+        "lens": _text(tags.exif.get(Base.LensModel)),
+        "caption": _caption(_text(tags.main.get(Base.ImageDescription))),
     }
-    latitude = _degrees(tags.gps.get(LATITUDE), tags.gps.get(LATITUDE_REF), 90)
-    longitude = _degrees(tags.gps.get(LONGITUDE), tags.gps.get(LONGITUDE_REF), 180)
+    latitude = _degrees(tags.gps.get(GPS.GPSLatitude), tags.gps.get(GPS.GPSLatitudeRef), 90)
+    longitude = _degrees(tags.gps.get(GPS.GPSLongitude), tags.gps.get(GPS.GPSLongitudeRef), 180)
     if latitude is not None and longitude is not None and (latitude, longitude) != (0.0, 0.0):
         facts |= {"latitude": latitude, "longitude": longitude}
     return {name: value for name, value in facts.items() if value is not None}
 
 
 def _taken_at(tags: ExifTags) -> str | None:
-    for directory, tag in ((tags.exif, TAKEN), (tags.exif, DIGITISED), (tags.main, CHANGED)):
+    places = (
+        (tags.exif, Base.DateTimeOriginal),
+        (tags.exif, Base.DateTimeDigitized),
+        (tags.main, Base.DateTime),
+    )
+    for directory, tag in places:
         found = DATE.match(_text(directory.get(tag)) or "")
         if found is None:
             continue
@@ -63,7 +66,7 @@ def _taken_at(tags: ExifTags) -> str | None:
             moment = datetime(*(int(part) for part in found.groups()))  # type: ignore[arg-type]  # six ints
         except ValueError:  # 0000:00:00, month 13
             continue
-        offset = _text(tags.exif.get(TAKEN_OFFSET)) or ""
+        offset = _text(tags.exif.get(Base.OffsetTimeOriginal)) or ""
         return moment.isoformat() + (offset if OFFSET.fullmatch(offset) else "")
     return None
 

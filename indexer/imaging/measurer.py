@@ -18,7 +18,7 @@ KEY = "measured"  # under which all of it stands in the metadata
 
 
 class Scorer(Protocol):
-    """A model with eyes of its own, such as an aesthetic predictor, that gives pictures numbers once.
+    """A user-supplied model that looks at the pixels once and gives numbers, such as an aesthetic predictor.
 
     `score` may be called from several threads. A picture for which it raises goes without.
     """

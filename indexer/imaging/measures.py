@@ -106,11 +106,6 @@ def dhash(luma_HW: Float32[ndarray, "h w"]) -> str:
     return bits.tobytes().hex()
 
 
-def hash_distance(first: str, second: str) -> int:
-    """How many of 64 bits differ between two values of `dhash`."""
-    return (int(first, 16) ^ int(second, 16)).bit_count()
-
-
 def _cell_means(value_HW: Float32[ndarray, "h w"], cells: int) -> Float32[ndarray, "c w"]:
     """Means over `cells` bands of rows; where there are fewer rows, bands share them."""
     start_C = np.arange(cells) * len(value_HW) // cells

@@ -30,11 +30,10 @@ from indexer.imaging.decode import Limits, decode, sha256_of, thumbnail
 from indexer.imaging.measurer import Measurer
 from indexer.protocols import Encoder
 from indexer.sources.sidecars import read_sidecars
-from indexer.sources.sources import Source, SourceFailure, SourceItem
-from indexer.tables.images import Known
+from indexer.sources.source import Source, SourceFailure, SourceItem
 from indexer.tables.metadata import filled
 from indexer.times import seconds_since_1970
-from indexer.types import ImageId, ImageRow, JSONValue, NewImage
+from indexer.types import ImageId, ImageRow, JSONValue, Known, NewImage
 
 BATCH = 32  # pictures per call of the encoder: larger ones gain under 3 % and hold more memory
 WRITE_BATCH = 256  # pictures per transaction: one fsync each is then under 1 % of the work
@@ -267,10 +266,9 @@ class _Run:
         return None
 
     def _vector_of_a_copy(self, digest: str) -> Float32[ndarray, " d"] | None:
-        rows = self._rows_with(digest)
-        if not rows:
-            return None
-        return self._job.collection.view().vectors_at([rows[0].slot])[0]
+        snapshot = self._job.collection.snapshot()
+        copies = snapshot.find([row.id for row in self._rows_with(digest)[:1]])
+        return snapshot.vectors([copies[0].id])[0] if copies else None
 
     def _rows_with(self, digest: str) -> list[ImageRow]:
         if self._stored is not None and digest not in self._stored:

@@ -11,6 +11,7 @@ from indexer.filters.language import Exists, Group
 from indexer.imaging.decode import Limits, decode
 from indexer.imaging.measurer import Measurer
 from indexer.types import ImageId, ImageRow, JSONValue
+from indexer.where import Matching
 
 BATCH = 256  # pictures per transaction
 
@@ -41,9 +42,9 @@ def measure_missing(
     `on_progress` is told after each batch how many are done, of how many.
     """
     report = MeasureReport()
-    view = collection.view()
-    unmeasured = Group((), (), (Group(tuple(Exists(name) for name in measurer.fields), (), ()),))
-    total, done, after = view.select(unmeasured).count, 0, 0
+    snapshot = collection.snapshot()
+    unmeasured = Matching(Group((), (), (Group(tuple(Exists(name) for name in measurer.fields), (), ()),)))
+    total, done, after = snapshot.count(unmeasured), 0, 0
 
     def attempt(row: ImageRow) -> dict[str, JSONValue] | str:
         try:
@@ -53,7 +54,7 @@ def measure_missing(
             return str(error)
 
     with ThreadPoolExecutor(threads, "measure") as workers:
-        while rows := view.scroll(after=after, limit=BATCH, condition=unmeasured):
+        while rows := snapshot.scroll(after=after, limit=BATCH, where=unmeasured):
             if should_stop():
                 report.stopped = True
                 break

@@ -82,12 +82,12 @@ class Axis:
     standard: Standard | None = None  # None for an axis made before there were pictures
     figures: Figures | None = None
     head: bytes | None = None  # of a head axis: its weights, as `rerank.axes.heads` stores them
-    # Marks (`mark_of`) of the pictures that it was fitted on. On the way in only: read them with `used`.
+    # The `content_key`s of the pictures that it was fitted on. On the way in only: read them with `used`.
     used_U: UInt64[ndarray, " u"] | None = None
 
 
-def mark_of(sha256: str) -> int:
-    """A short mark of a picture's content: it stays when the picture is indexed again, elsewhere too."""
+def content_key(sha256: str) -> int:
+    """A short key of a picture's content: it stays when the picture is indexed again, elsewhere too."""
     return int(sha256[:16], 16)
 
 
@@ -133,7 +133,7 @@ class AxisStore:
         return _axis(row)
 
     def used(self, axis: Axis) -> UInt64[ndarray, " u"]:
-        """Marks (`mark_of`) of the pictures that this version was fitted on; empty when there were none."""
+        """The `content_key`s of the pictures that this version was fitted on; empty without any."""
         with self._database.read() as connection:
             (used,) = connection.execute(USED, (self._collection, axis.name, axis.version)).fetchone()
         return np.frombuffer(used or b"", "<u8").astype(np.uint64)

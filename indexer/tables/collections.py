@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexer.disk.slots import SlotMap
-from indexer.disk.vectors import of_epoch
+from indexer.disk.vectors import of_file_set
 from indexer.errors import NotFoundError
 from indexer.tables.database import Connection
 
@@ -20,7 +20,7 @@ class State:
     dim: int
     slots: int
     generation: int
-    epoch: int
+    file_set: int
     kept_rows: int
     next_slot: int
 
@@ -33,11 +33,11 @@ class State:
 
     @property
     def rows(self) -> int:
-        """Published rows of the epoch's file."""
+        """Published rows of the file set's file."""
         return self.kept_rows + self.slots - self.next_slot
 
     def slot_map(self, folder: Path) -> SlotMap:
-        return SlotMap.load(folder / of_epoch("slots.i64", self.epoch), self.kept_rows, self.next_slot)
+        return SlotMap.load(folder / of_file_set("slots.i64", self.file_set), self.kept_rows, self.next_slot)
 
 
 def names(connection: Connection) -> list[str]:
@@ -51,12 +51,23 @@ def birth(connection: Connection, name: str) -> float:
     return float(created_at)
 
 
-def create(connection: Connection, name: str, model_id: str, dim: int) -> None:
-    """Make the collection unless it is there."""
+def create(connection: Connection, name: str, model_id: str, dim: int, model: str | None) -> None:
+    """Make the collection unless it is there. `model` loads its encoder again: kept where nothing is yet."""
     connection.execute(
-        "INSERT OR IGNORE INTO collection (name, model_id, dim, created_at) VALUES (?, ?, ?, ?)",
-        (name, model_id, dim, time.time()),
+        "INSERT OR IGNORE INTO collection (name, model_id, dim, created_at, model) VALUES (?, ?, ?, ?, ?)",
+        (name, model_id, dim, time.time(), model or ""),
     )
+    if model is not None:
+        connection.execute(
+            "UPDATE collection SET model = ? WHERE name = ? AND model_id = ? AND coalesce(model, '') = ''",
+            (model, name, model_id),
+        )
+
+
+def model_of(connection: Connection, name: str) -> str | None:
+    """What loads the collection's encoder again. "": whoever made it loads it by other means. None: lost."""
+    (model,) = connection.execute("SELECT model FROM collection WHERE name = ?", (name,)).fetchone()
+    return None if model is None else str(model)
 
 
 def advance(connection: Connection, name: str, *, slots: int | None = None) -> int:
@@ -69,10 +80,12 @@ def advance(connection: Connection, name: str, *, slots: int | None = None) -> i
     return int(generation)
 
 
-def begin_epoch(connection: Connection, name: str, *, epoch: int, kept_rows: int, next_slot: int) -> None:
-    """From here on rows are those of the new epoch's file."""
+def begin_file_set(
+    connection: Connection, name: str, *, file_set: int, kept_rows: int, next_slot: int
+) -> None:
+    """From here on rows are those of the new file set's file."""
     connection.execute(
         "UPDATE collection SET generation = generation + 1, epoch = ?, kept_rows = ?, next_slot = ?"
         " WHERE name = ?",
-        (epoch, kept_rows, next_slot, name),
+        (file_set, kept_rows, next_slot, name),
     )

@@ -91,7 +91,7 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # Marks of the pictures that an axis was fitted on (indexer.tables.axes).
     "ALTER TABLE axis ADD COLUMN used BLOB",
-    # Pictures made here (indexer.tables.generated), and a fair and bounded queue (service.jobs).
+    # Pictures made here (indexer.tables.generated); a fair and bounded queue (indexer.tables.jobs).
     """
     CREATE TABLE generation (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -150,6 +150,36 @@ MIGRATIONS: tuple[str, ...] = (
         probability REAL,                       -- of a match, where it was known
         at REAL NOT NULL
     )
+    """,
+    # Whose a running job is, and when its owner last said so (indexer.tables.jobs). The name that loads the
+    # encoder of a collection, which used to be a file in its folder (indexer.tables.collections).
+    """
+    ALTER TABLE job ADD COLUMN owner TEXT;
+    ALTER TABLE job ADD COLUMN beat_at REAL;
+    ALTER TABLE collection ADD COLUMN model TEXT
+    """,
+    # Versions of pictures that an edit replaced or a deletion ended (indexer.tables.images): what a snapshot
+    # that was taken before reads, until space is reclaimed.
+    """
+    CREATE TABLE past_image (
+        collection TEXT NOT NULL REFERENCES collection (name),
+        slot INTEGER NOT NULL,
+        id INTEGER NOT NULL,
+        died INTEGER NOT NULL,                  -- the generation that ended it
+        died_at REAL NOT NULL,
+        uri TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL,
+        format TEXT NOT NULL,
+        taken_at REAL,
+        added_at REAL NOT NULL,
+        metadata TEXT NOT NULL,
+        PRIMARY KEY (collection, slot)
+    );
+    CREATE INDEX past_image_id ON past_image (id)
     """,
 )
 
@@ -219,6 +249,10 @@ class Database:
             try:
                 self._connection().backup(target)
                 target.execute("PRAGMA journal_mode = DELETE")
+            except sqlite3.OperationalError as error:
+                if "full" in str(error):  # the disk of the copy: nothing is written here
+                    raise StoreError(f"cannot write {path}: {error}") from error
+                raise
             finally:
                 target.close()
 
@@ -275,6 +309,21 @@ class Database:
                 f"{self.path} has schema {version}, this Kallos knows {len(MIGRATIONS)}: install a newer one"
             )
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            for statement in script.split(";"):
+            for statement in statements(script):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
+
+
+def statements(script: str) -> Iterator[str]:
+    """One by one, for a transaction that is open: `executescript` would commit it.
+
+    SQLite says where a statement ends: a literal, a comment or a trigger may hold a semicolon.
+    """
+    *pieces, rest = script.split(";")
+    statement = ""
+    for piece in pieces:
+        statement += piece + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    yield statement + rest  # the last one may end without; nothing, or a comment, is fine to SQLite

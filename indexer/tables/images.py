@@ -1,26 +1,35 @@
-"""Image rows of one collection: every statement about tables `image` and `tombstone` is here."""
+"""Image rows of one collection: every statement about tables `image`, `past_image` and `tombstone` is here.
+
+Table `image` holds the newest version of each picture. A version that is replaced or deleted moves to
+`past_image`, so that a snapshot that was taken before still reads it.
+"""
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from indexer.errors import NotFoundError
 from indexer.filters.language import COLUMNS
 from indexer.tables.database import Connection
 from indexer.tables.metadata import storable
-from indexer.types import ImageId, ImageRow, JSONValue, Metadata, NewImage, Slot
+from indexer.types import ImageId, ImageRow, JSONValue, Known, Metadata, NewImage
 
 # ruff: noqa: S608 - statements are put together from constants; values are always bound
 COLUMNS_OF = "id, slot, uri, sha256, size, mtime_ns, width, height, format, taken_at, added_at, metadata"
 SELECT = f"SELECT {COLUMNS_OF} FROM image WHERE collection = ?1 AND "
 # With a +, SQLite looks pictures up by their id, where it would else walk through the whole collection.
 SELECT_BY_ID = f"SELECT {COLUMNS_OF} FROM image WHERE +collection = ?1 AND "
+SELECT_PAST = f"SELECT {COLUMNS_OF} FROM past_image WHERE +collection = ?1 AND "
 # json_each binds one parameter however many values there are.
-BY_SLOT = SELECT + "slot IN (SELECT value FROM json_each(?2))"
-BY_ID = SELECT_BY_ID + "id IN (SELECT value FROM json_each(?2))"
-BY_SHA256 = SELECT + "sha256 IN (SELECT value FROM json_each(?2)) ORDER BY id"
-AFTER_ID = SELECT_BY_ID + "id > ?2 ORDER BY id LIMIT ?3"
+IN_2 = "IN (SELECT value FROM json_each(?2))"
+BY_SLOT, PAST_BY_SLOT = (
+    f"SELECT {COLUMNS_OF} FROM {table} WHERE collection = ?1 AND slot {IN_2}"
+    for table in ("image", "past_image")
+)
+BY_ID, PAST_BY_ID = f"{SELECT_BY_ID}id {IN_2}", f"{SELECT_PAST}id {IN_2}"
+BY_SHA256 = f"{SELECT}sha256 {IN_2} ORDER BY id"
+AFTER_ID = f"{SELECT_BY_ID}id > ?2 ORDER BY id LIMIT ?3"
 UPSERT = """
     INSERT INTO image (collection, slot, uri, sha256, size, mtime_ns, width, height, format, taken_at,
                        added_at, metadata)
@@ -34,13 +43,11 @@ UPSERT = """
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What tells whether a file has changed since it was indexed."""
+class Stored:
+    """A version of a picture, and the slot where its vector lies."""
 
-    id: ImageId
-    size: int
-    mtime_ns: int
-    sha256: str
+    slot: int
+    row: ImageRow
 
 
 class Catalog:
@@ -122,82 +129,105 @@ class Catalog:
         )
         return {uri: Known(ImageId(i), size, mtime_ns, sha256) for uri, i, size, mtime_ns, sha256 in rows}
 
-    def by_slots(self, connection: Connection, slots: Sequence[int]) -> list[ImageRow]:
-        """In the order of `slots`; a slot whose picture is gone is left out."""
-        rows = connection.execute(BY_SLOT, (self._collection, json.dumps([int(s) for s in slots])))
-        found = {row.slot: row for row in map(_row, rows)}
-        return [found[Slot(int(slot))] for slot in slots if int(slot) in found]
+    def by_slots(self, connection: Connection, slots: Sequence[int]) -> dict[int, ImageRow]:
+        """Versions by the slot that they have or had; one whose past is forgotten is left out."""
+        wanted = (self._collection, json.dumps([int(slot) for slot in slots]))
+        found = {_int(row[1]): _image(row) for row in connection.execute(BY_SLOT, wanted)}
+        if len(found) < len(slots):
+            found |= {_int(row[1]): _image(row) for row in connection.execute(PAST_BY_SLOT, wanted)}
+        return found
 
-    def by_ids(self, connection: Connection, ids: Sequence[int]) -> list[ImageRow]:
-        """In the order of `ids`. NotFoundError names the first that is absent."""
+    def ids_between(self, connection: Connection, first: int, end: int) -> Iterator[tuple[int, ImageId]]:
+        """(slot, id) of the versions in slots [first, end)."""
+        parts = (
+            f"SELECT slot, id FROM {table} WHERE collection = ?1 AND slot >= ?2 AND slot < ?3"
+            for table in ("image", "past_image")
+        )
+        yield from connection.execute(" UNION ALL ".join(parts), (self._collection, first, end))
+
+    def by_ids(self, connection: Connection, ids: Sequence[int]) -> list[Stored]:
+        """The newest versions, in the order of `ids`. NotFoundError names the first that is absent."""
         found = self.find_by_ids(connection, ids)
         for image_id in ids:
             if image_id not in found:
                 raise NotFoundError(f"no image with id {image_id}")
         return [found[ImageId(image_id)] for image_id in ids]
 
-    def find_by_ids(self, connection: Connection, ids: Sequence[int]) -> dict[ImageId, ImageRow]:
-        """Those of `ids` that there are."""
+    def find_by_ids(self, connection: Connection, ids: Iterable[int]) -> dict[ImageId, Stored]:
+        """The newest versions of those of `ids` that there are."""
         rows = connection.execute(BY_ID, (self._collection, json.dumps([int(i) for i in ids])))
-        return {row.id: row for row in map(_row, rows)}
+        return {stored.row.id: stored for stored in map(_stored, rows)}
 
-    def slots_of(self, connection: Connection, ids: Sequence[int]) -> list[int]:
-        """Where those of `ids` stand that there are."""
-        rows = connection.execute(
-            "SELECT slot FROM image WHERE +collection = ? AND id IN (SELECT value FROM json_each(?))",
-            (self._collection, json.dumps([int(i) for i in ids])),
-        )
-        return [slot for (slot,) in rows]
+    def versions(self, connection: Connection, ids: Iterable[int]) -> Iterator[Stored]:
+        """Every version of `ids` that is still known, the newest ones first."""
+        wanted = (self._collection, json.dumps([int(i) for i in ids]))
+        for statement in (BY_ID, PAST_BY_ID):
+            yield from map(_stored, connection.execute(statement, wanted))
 
     def newest(self, connection: Connection) -> int:
-        """The largest id that a picture has, of any collection; who is added later gets a larger one."""
+        """The largest id that a picture has, of any collection; one that is added later gets a larger one."""
         (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM image").fetchone()
         return int(newest)
 
-    def added(self, connection: Connection, first: int, end: int, *, after: int) -> list[int]:
-        """Which of the slots [first, end) hold pictures with an id larger than `after`."""
+    def edited(self, connection: Connection, first: int, end: int, *, until: int) -> dict[ImageId, int]:
+        """Pictures with ids up to `until` whose newest version is in the slots [first, end), by id."""
         # With the +, it is read from the index of the slots alone.
         rows = connection.execute(
-            "SELECT slot FROM image WHERE collection = ? AND slot >= ? AND slot < ? AND +id > ?",
-            (self._collection, first, end, after),
+            "SELECT id, slot FROM image WHERE collection = ? AND slot >= ? AND slot < ? AND +id <= ?",
+            (self._collection, first, end, until),
         )
-        return [slot for (slot,) in rows]
+        return {ImageId(image_id): slot for image_id, slot in rows}
+
+    def before(
+        self, connection: Connection, ids: Iterable[int], slots: int, generation: int
+    ) -> dict[ImageId, int]:
+        """The slots below `slots` that versions of `ids` had when `generation` was the newest, by id."""
+        rows = connection.execute(
+            f"SELECT id, slot FROM past_image WHERE +collection = ?1 AND id {IN_2}"
+            " AND slot < ?3 AND died > ?4",
+            (self._collection, json.dumps(list(ids)), slots, generation),
+        )
+        return {ImageId(image_id): slot for image_id, slot in rows}
+
+    def rows_after(self, connection: Connection, after: int, limit: int) -> list[Stored]:
+        """Newest versions by rising id, from the first whose id is larger than `after`."""
+        return list(map(_stored, connection.execute(AFTER_ID, (self._collection, after, limit))))
+
+    def past_between(self, connection: Connection, after: int, until: int | None) -> list[Stored]:
+        """Versions that were replaced or deleted, of ids larger than `after`, up to `until` when given."""
+        rows = connection.execute(
+            f"SELECT {COLUMNS_OF} FROM past_image WHERE +collection = ?1 AND id > ?2 AND id <= ?3",
+            (self._collection, after, 2**62 if until is None else until),
+        )
+        return list(map(_stored, rows))
 
     def by_sha256(self, connection: Connection, digests: Sequence[str]) -> dict[str, list[ImageRow]]:
         rows = connection.execute(BY_SHA256, (self._collection, json.dumps(list(digests))))
         found: dict[str, list[ImageRow]] = {}
-        for row in map(_row, rows):
-            found.setdefault(row.sha256, []).append(row)
+        for stored in map(_stored, rows):
+            found.setdefault(stored.row.sha256, []).append(stored.row)
         return found
-
-    def after_id(self, connection: Connection, image_id: int, limit: int) -> list[ImageRow]:
-        return [_row(row) for row in connection.execute(AFTER_ID, (self._collection, image_id, limit))]
-
-    def ids_at(self, connection: Connection, slots: Sequence[int]) -> list[ImageId]:
-        """Ids of the pictures in `slots`, rising."""
-        rows = connection.execute(
-            "SELECT id FROM image WHERE collection = ? AND slot IN (SELECT value FROM json_each(?))"
-            " ORDER BY id",
-            (self._collection, json.dumps([int(slot) for slot in slots])),
-        )
-        return [ImageId(image_id) for (image_id,) in rows]
 
     def values(
         self, connection: Connection, field: str, first: int, end: int
     ) -> Iterator[tuple[int, JSONValue]]:
-        """(slot, value) of pictures in slots [first, end) that have `field`: a column, or a metadata key."""
+        """(slot, value) of versions in slots [first, end) that have `field`: a column, or a metadata key."""
         if field in COLUMNS:
-            sql = f"SELECT slot, {field} FROM image WHERE collection = ? AND slot >= ? AND slot < ?"
-            yield from connection.execute(sql, (self._collection, first, end))
+            parts = (
+                f"SELECT slot, {field} FROM {table} WHERE collection = ?1 AND slot >= ?2 AND slot < ?3"
+                for table in ("image", "past_image")
+            )
+            yield from connection.execute(" UNION ALL ".join(parts), (self._collection, first, end))
             return
         path = "$" + "".join(f'."{step}"' for step in field.split("."))
-        rows = connection.execute(
-            "SELECT slot, json_type(metadata, ?2), json_extract(metadata, ?2) FROM image"
+        parts = (
+            f"SELECT slot, json_type(metadata, ?2), json_extract(metadata, ?2) FROM {table}"
             " WHERE collection = ?1 AND slot >= ?3 AND slot < ?4"
             # NaN, which an older version stored, is no JSON: such a row must not take the filters of all.
-            " AND CASE WHEN json_valid(metadata) THEN json_type(metadata, ?2) <> 'null' END",
-            (self._collection, path, first, end),
+            " AND CASE WHEN json_valid(metadata) THEN json_type(metadata, ?2) <> 'null' END"
+            for table in ("image", "past_image")
         )
+        rows = connection.execute(" UNION ALL ".join(parts), (self._collection, path, first, end))
         for slot, kind, value in rows:
             if kind in ("true", "false"):
                 yield slot, kind == "true"
@@ -213,6 +243,12 @@ class Catalog:
             (self._collection, json.dumps([int(slot) for slot in slots])),
         )
 
+    def drop_past(self, connection: Connection, before: float) -> None:
+        """Delete versions that were replaced or deleted before a time, in seconds since 1970."""
+        connection.execute(
+            "DELETE FROM past_image WHERE collection = ? AND died_at < ?", (self._collection, before)
+        )
+
     def tombstones(self, connection: Connection, *, after: int, until: int) -> list[int]:
         """Slots buried by generations in (after, until]."""
         rows = connection.execute(
@@ -224,10 +260,16 @@ class Catalog:
     def _bury(
         self, connection: Connection, generation: int, condition: str, values: Sequence[str | int]
     ) -> None:
+        bound = (self._collection, json.dumps(list(values)))
+        connection.execute(
+            f"INSERT INTO past_image (died, died_at, collection, {COLUMNS_OF})"
+            f" SELECT ?, ?, collection, {COLUMNS_OF} FROM image WHERE {condition}",
+            (generation, time.time(), *bound),
+        )
         connection.execute(
             "INSERT INTO tombstone (collection, slot, generation)"
             f" SELECT collection, slot, ? FROM image WHERE {condition}",
-            (generation, self._collection, json.dumps(list(values))),
+            (generation, *bound),
         )
 
 
@@ -235,12 +277,15 @@ def _json(metadata: Metadata) -> str:
     return json.dumps(storable(metadata), ensure_ascii=False, allow_nan=False)
 
 
-def _row(row: tuple[object, ...]) -> ImageRow:
-    id_, slot, uri, sha256, size, mtime_ns, width, height, format_, taken_at, added_at, metadata = row
+def _stored(row: tuple[object, ...]) -> Stored:
+    return Stored(_int(row[1]), _image(row))
+
+
+def _image(row: tuple[object, ...]) -> ImageRow:
+    id_, _, uri, sha256, size, mtime_ns, width, height, format_, taken_at, added_at, metadata = row
     stored: dict[str, JSONValue] = json.loads(str(metadata))
     return ImageRow(
         id=ImageId(_int(id_)),
-        slot=Slot(_int(slot)),
         uri=str(uri),
         sha256=str(sha256),
         size=_int(size),

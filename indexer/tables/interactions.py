@@ -13,7 +13,6 @@ from indexer.types import ImageId
 
 KEPT = 100_000  # rows of all collections together; the oldest go
 MOST_CHARACTERS = 2_000  # of words that are kept: more is no prompt
-MISS_SUBJECT = "miss:"  # of the jobs that a miss starts: miss:COLLECTION:HASH
 
 Kind = Literal["miss", "click", "promotion"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -26,14 +25,10 @@ PRUNE = "DELETE FROM wanted WHERE number <= (SELECT max(number) FROM wanted) - ?
 ALL = """
     SELECT kind, words, image, generation, probability, at FROM wanted WHERE collection = ? ORDER BY number
 """
-STARTED = """
-    SELECT json_extract(params, '$.prompt') FROM job
-    WHERE substr(subject, 1, length(?1)) = ?1 ORDER BY created_at, id
-"""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Interaction:
     """`image_id` was opened, or is what the generation `generation` became; both None for a miss.
 
     `probability` is that of a match, where it was known.
@@ -47,14 +42,14 @@ class Wanted:
     at: float = 0.0  # given by the log
 
 
-class WantedLog:
+class InteractionLog:
     """Of one collection. Words that are empty, longer than a prompt or not text are passed over."""
 
     def __init__(self, database: Database, collection: str) -> None:
         self._database = database
         self._collection = collection
 
-    def add(self, one: Wanted, *, kept: int = KEPT) -> None:
+    def add(self, one: Interaction, *, kept: int = KEPT) -> None:
         words = " ".join(one.words.split())
         if not words or len(words) > MOST_CHARACTERS or not _is_text(words):
             return
@@ -63,16 +58,10 @@ class WantedLog:
             connection.execute(INSERT, row)
             connection.execute(PRUNE, (kept,))
 
-    def all(self) -> list[Wanted]:
+    def all(self) -> list[Interaction]:
         """The oldest first."""
         with self._database.read() as connection:
             return [_wanted(row) for row in connection.execute(ALL, (self._collection,))]
-
-    def prompts_of_misses(self) -> list[str]:
-        """Of each job that a miss has started, whatever became of it: they are kept without this log too."""
-        subject = f"{MISS_SUBJECT}{self._collection}:"
-        with self._database.read() as connection:
-            return [str(prompt) for (prompt,) in connection.execute(STARTED, (subject,))]
 
 
 def _is_text(words: str) -> bool:
@@ -80,9 +69,9 @@ def _is_text(words: str) -> bool:
     return "\0" not in words and not any("\ud800" <= letter <= "\udfff" for letter in words)
 
 
-def _wanted(row: tuple[object, ...]) -> Wanted:
+def _wanted(row: tuple[object, ...]) -> Interaction:
     kind, words, image, generation, probability, at = row
-    return Wanted(
+    return Interaction(
         kind=_kind(str(kind)),
         words=str(words),
         image_id=None if image is None else ImageId(int(str(image))),

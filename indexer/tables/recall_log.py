@@ -8,7 +8,7 @@ from indexer.tables.database import Database
 
 KEPT = 10_000  # samples of a collection
 RECENT = 1_000  # of them that an estimate looks at
-MINUS_TO_PLUS = 1.96  # standard errors: 95 %
+Z_95 = 1.96  # standard errors: 95 %
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class RecallLog:
         padded = [*recalls, 0.0, 1.0]
         centre = sum(padded) / len(padded)
         variance = sum((recall - centre) ** 2 for recall in padded) / len(padded)
-        error = MINUS_TO_PLUS * math.sqrt(variance / len(padded))
+        error = Z_95 * math.sqrt(variance / len(padded))
         wanted = sum(float(asked) for _, asked in rows) / count
         return RecallEstimate(
             count, mean, max(0.0, min(mean, centre - error)), min(1.0, max(mean, centre + error)), wanted

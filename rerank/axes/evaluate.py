@@ -8,15 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.collection.collection import Collection
 from indexer.errors import InvalidAxisError
-from indexer.protocols import Encoder
-from indexer.tables.axes import Axis, AxisStore, mark_of
-from indexer.types import ImageId
+from indexer.protocols import Encoder, Store
+from indexer.tables.axes import Axis, AxisStore, content_key
+from rerank.axes.axis_metrics import SEED, known_or_none
+from rerank.axes.axis_values import attribute_of, check_model
 from rerank.axes.examples import Label, distinct_labels
-from rerank.axes.fit import pearson, spearman, spearman_interval, tie_limited_maximum
-from rerank.axes.values import check_model, values_of
-from rerank.axes.worth import SEED, known_or_none
+from rerank.axes.rank_correlation import pearson, spearman, spearman_interval, tie_limited_maximum
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Evaluation:
 
 
 def evaluate(
-    axis: Axis, store: AxisStore, labels: Sequence[Label], collection: Collection, encoder: Encoder
+    axis: Axis, store: AxisStore, labels: Sequence[Label], collection: Store, encoder: Encoder
 ) -> Evaluation:
     """Score `axis` on those labels whose pictures it was not fitted on.
 
@@ -50,14 +48,15 @@ def evaluate(
     """
     check_model(axis, encoder.model_id)
     labels = distinct_labels(labels)
-    view = collection.view()
-    rows = view.rows([ImageId(label.id) for label in labels])
-    fresh_N = ~np.isin(np.array([mark_of(row.sha256) for row in rows], np.uint64), store.used(axis))
+    snapshot = collection.snapshot()
+    ids_N = np.array([label.id for label in labels], np.int64)
+    rows = snapshot.rows(ids_N)
+    fresh_N = ~np.isin(np.array([content_key(row.sha256) for row in rows], np.uint64), store.used(axis))
     if not fresh_N.any():
         raise InvalidAxisError(
             f"none of the {len(labels)} labels is left: axis {axis.name!r} was fitted on every picture given"
         )
-    value_N = values_of(axis, view, np.array([row.slot for row in rows], np.int64)[fresh_N])
+    value_N = snapshot.values(attribute_of(axis), ids_N[fresh_N])
     label_N = np.array([label.value for label in labels])[fresh_N]
     known_N = ~np.isnan(value_N)
     value_N, label_N = value_N[known_N], label_N[known_N]

@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float32, UInt64
 from numpy import ndarray
 
-from indexer.collection.collection import Collection
-from indexer.errors import ConflictError, InvalidAxisError
-from indexer.tables.axes import mark_of
-from indexer.types import ImageId, ImageRow, JSONValue
+from indexer.errors import InvalidAxisError
+from indexer.protocols import Store
+from indexer.tables.axes import content_key
+from indexer.types import ImageRow, JSONValue
 
 MOST_LABELS = 50_000
 MOST_PAIRS = 10_000
@@ -48,26 +48,19 @@ class Pictures:
     vectors_ND: Float32[ndarray, "n d"]
 
     @classmethod
-    def of(cls, ids: Sequence[int], collection: Collection) -> "Pictures":
-        """Look `ids` up.
-
-        Raises:
-            NotFoundError: Names the first that is not in the collection.
-            ConflictError: One was changed at this very moment.
-        """
-        view = collection.view()
-        rows = view.rows([ImageId(i) for i in sorted(set(ids))])
-        if any(row.slot >= view.slots for row in rows):
-            raise ConflictError("a picture among the examples has just been changed: try again")
-        return cls(rows, view.vectors_at([row.slot for row in rows]))
+    def of(cls, ids: Sequence[int], collection: Store) -> "Pictures":
+        """Look `ids` up. NotFoundError names the first that is not in the collection."""
+        snapshot = collection.snapshot()
+        known = sorted(set(ids))
+        return cls(snapshot.rows(known), snapshot.vectors(known))
 
     def places(self, ids: Sequence[int]) -> ndarray:
         """Where `ids` stand in `rows`."""
         place = {int(row.id): n for n, row in enumerate(self.rows)}
         return np.array([place[i] for i in ids], np.int64)
 
-    def marks(self) -> UInt64[ndarray, " n"]:
-        return np.array(sorted({mark_of(row.sha256) for row in self.rows}), np.uint64)
+    def content_keys(self) -> UInt64[ndarray, " n"]:
+        return np.array(sorted({content_key(row.sha256) for row in self.rows}), np.uint64)
 
 
 def distinct_labels(labels: Sequence[Label]) -> list[Label]:

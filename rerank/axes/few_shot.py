@@ -16,7 +16,8 @@ from numpy.random import Generator
 
 from indexer.errors import InvalidAxisError
 from rerank.axes.direction import axis_between
-from rerank.axes.fit import fit_left_out, spearman
+from rerank.axes.rank_correlation import spearman
+from rerank.axes.ridge import fit_left_out
 
 SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 DRAWS = 20

@@ -3,7 +3,7 @@
 metadata["kallos_axis"]    the document: everything of an `Axis` that is not an array
 tensor "direction"         of a linear axis
 tensors "head.layers.N.…"  of a head axis
-tensor "used"              marks of the pictures it was fitted on: evaluation elsewhere leaves them out too
+tensor "used"              content keys of what it was fitted on: evaluation elsewhere leaves them out too
 """
 
 import json
@@ -18,9 +18,9 @@ from indexer.errors import InvalidAxisError
 from indexer.filters.language import field_name
 from indexer.protocols import Encoder
 from indexer.tables.axes import Axis, AxisKind, AxisStore, Figures, Trust
+from rerank.axes.axis_values import check_model
 from rerank.axes.direction import check_name
 from rerank.axes.heads import Head
-from rerank.axes.values import check_model
 
 KEY = "kallos_axis"
 VERSION = 1

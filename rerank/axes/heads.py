@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from indexer.encoders.tensor_files import Tensors, metadata_of, read_safetensors, write_safetensors
 from indexer.errors import InvalidAxisError
-from rerank.axes.fit import Line, unit_rows
+from rerank.axes.ridge import Line, unit_rows
 
 Activation = Literal["none", "relu", "gelu"]
 BLOCK = 4096  # pictures at a time; 16 MB of a layer that is 1024 wide

@@ -5,11 +5,10 @@ Model           Bradley-Terry with linear strengths: P(a before b) = σ(w·(x_a 
 
     loss(w) = mean log(1 + exp(-d·w)) + λ/2 |w|²
 
-It is strictly convex: separable pairs have a finite minimum too, and a cycle of pairs is data like any other.
+This is `rerank.logistic` with every label 1 and no bias. It is strictly convex: separable pairs have a finite
+minimum too, and a cycle of pairs is data like any other.
 The minimum lies in the span of the differences; with fewer pairs than columns it is looked for there.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -18,33 +17,11 @@ from numpy.random import Generator
 
 from indexer.errors import InvalidAxisError
 from rerank.axes.direction import SMALLEST_DIFFERENCE
-from rerank.axes.fit import RESAMPLES, Interval, Line, unit_rows
+from rerank.axes.rank_correlation import RESAMPLES, Interval
+from rerank.axes.ridge import Line, unit_rows
+from rerank.logistic import least_loss
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-5, 1))
-MOST_STEPS = 100
-GRADIENT_TOLERANCE = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class LossAt:
-    """The loss at one point, and its derivatives."""
-
-    value: float
-    gradient_R: Float64[ndarray, " r"]
-    hessian_RR: Float64[ndarray, "r r"]
-
-
-def pair_loss(
-    weight_R: Float64[ndarray, " r"], difference_PR: Float64[ndarray, "p r"], penalty: float
-) -> LossAt:
-    """Mean logistic loss of the pairs, and the penalty."""
-    margin_P = difference_PR @ weight_R
-    wrong_P = 0.5 * (1.0 - np.tanh(0.5 * margin_P))  # σ(-margin), without overflow
-    value = np.logaddexp(0.0, -margin_P).mean() + 0.5 * penalty * weight_R @ weight_R
-    gradient_R = -(wrong_P @ difference_PR) / len(margin_P) + penalty * weight_R
-    root_PR = difference_PR * np.sqrt(wrong_P * (1.0 - wrong_P) / len(margin_P))[:, None]
-    hessian_RR = root_PR.T @ root_PR + penalty * np.eye(len(weight_R))  # AᵀA costs BLAS half of AᵀB
-    return LossAt(float(value), gradient_R, hessian_RR)
 
 
 def fit_pairs(more_PD: Float32[ndarray, "p d"], less_PD: Float32[ndarray, "p d"], *, penalty: float) -> Line:
@@ -113,17 +90,4 @@ def _span(difference_PD: Float64[ndarray, "p d"]) -> Float64[ndarray, "d r"]:
 
 
 def _minimum(difference_PR: Float64[ndarray, "p r"], penalty: float) -> Float64[ndarray, " r"]:
-    """Newton's method; the step is halved until the loss falls, as it must along a Newton direction."""
-    weight_R = np.zeros(difference_PR.shape[1])
-    at = pair_loss(weight_R, difference_PR, penalty)
-    for _ in range(MOST_STEPS):
-        if np.abs(at.gradient_R).max() < GRADIENT_TOLERANCE:
-            break
-        step_R = np.linalg.solve(at.hessian_RR, at.gradient_R)
-        slope, share = float(at.gradient_R @ step_R), 1.0
-        following = pair_loss(weight_R - step_R, difference_PR, penalty)
-        while following.value > at.value - 1e-4 * share * slope and share > 1e-10:
-            share /= 2
-            following = pair_loss(weight_R - share * step_R, difference_PR, penalty)
-        weight_R, at = weight_R - share * step_R, following
-    return weight_R
+    return least_loss(difference_PR, np.full(difference_PR.shape[1], penalty))

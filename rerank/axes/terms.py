@@ -12,27 +12,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Float64
 from numpy import ndarray
 
-from indexer.ann.bitmap import Bitmap
-from indexer.collection.view import View
+from indexer.attributes import Term
 from indexer.errors import InvalidQueryError
+from indexer.protocols import Snapshot
 from indexer.tables.axes import Axis, AxisStore
-from rerank.axes.cache import AxisValues, Limits, ValuesCache
-from rerank.axes.moments import MomentsCache, Spread
-from rerank.axes.values import axis_spread, check_model, values_of
-from rerank.page import Scored
+from indexer.types import IdList
+from indexer.where import Band, Where
+from rerank.axes.axis_values import attribute_of, axis_spread, check_model
+from rerank.axes.statistics import MomentsCache, Spread
 from rerank.query import Question
 
 LARGEST_WEIGHT = 1e3
 Scales = Mapping[str, tuple[float, float]]
 """(scale, offset) of each axis, as the first page of an answer fixed them."""
+Limits = tuple[float, float | None]
+"""From and below which value; None: to the most there is."""
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
-    """One axis in a sum: `scale · (value - offset)`."""
+class ScoreTerm:
+    """One axis in a score: `scale · (value - offset)`."""
 
     axis: Axis
     scale: float
@@ -42,15 +44,17 @@ class Term:
     def is_linear(self) -> bool:
         return self.axis.direction_D is not None
 
+    def to_store(self) -> Term:
+        return Term(attribute_of(self.axis), self.scale, self.offset)
 
-class Taste:
+
+class AxisScorer:
     """The axes of a collection. Stateless but for caches; safe to use from threads."""
 
     def __init__(self, axes: AxisStore, model_id: str, moments: MomentsCache) -> None:
         self._axes = axes
         self._model_id = model_id
         self._moments = moments
-        self._values = ValuesCache()
 
     def axis(self, name: str) -> Axis:
         """UnknownAxisError, or ModelMismatchError when it was fitted for another model."""
@@ -58,17 +62,17 @@ class Taste:
         check_model(axis, self._model_id)
         return replace(axis, name=name)  # `warm@2` is not `warm` to whoever weighs both
 
-    def marks(self, *names: Iterable[str]) -> list[str]:
+    def versions(self, *names: Iterable[str]) -> list[str]:
         """One for each axis: another once it is taught anew, so that no page goes on with another axis."""
         return [f"{name} of {self.axis(name).created_at}" for name in sorted(set().union(*names))]
 
-    def spread(self, direction_D: Float32[ndarray, " d"], view: View) -> Spread:
+    def spread(self, direction_D: Float32[ndarray, " d"], snapshot: Snapshot) -> Spread:
         """Of the inner products of the collection with `direction_D`."""
-        return self._moments.of(view).along(direction_D)
+        return self._moments.of(snapshot).along(direction_D)
 
     def terms(
-        self, weights: Mapping[str, float], question: Question | None, view: View, fixed: Scales
-    ) -> list[Term]:
+        self, weights: Mapping[str, float], question: Question | None, snapshot: Snapshot, fixed: Scales
+    ) -> list[ScoreTerm]:
         """A term for each weighted axis; weights count in standard deviations of the question, or in ones.
 
         Raises:
@@ -77,74 +81,65 @@ class Taste:
         """
         unit = 1.0
         if question is not None and not question.is_empty:
-            unit = self.spread(question.direction_D, view).std
-        return [self._term(name, weight, unit, view, fixed) for name, weight in weights.items()]
-
-    def values(self, axis: Axis, view: View) -> AxisValues:
-        """The axis for every row of `view`."""
-        return self._values.of(axis, view)
-
-    def total(self, terms: Sequence[Term], view: View, allow: Bitmap) -> Scored:
-        """Σ over `terms` for every picture of `allow`, by rising slot.
-
-        A picture without a value is neither raised nor lowered; where there is but one term, it is NaN.
-        """
-        rows_N = allow.rows()
-        total_N = np.zeros(len(rows_N), np.float64)
-        for term in terms:
-            share_N = (self.values(term.axis, view).value_N[rows_N] - term.offset) * term.scale
-            total_N += share_N if len(terms) == 1 else np.nan_to_num(share_N, nan=0.0)
-        return Scored(total_N.astype(np.float32), view.slots_of(rows_N))
+            unit = self.spread(question.direction_D, snapshot).std
+        return [self._term(name, weight, unit, snapshot, fixed) for name, weight in weights.items()]
 
     def shares(
-        self, terms: Iterable[Term], view: View, slots_K: Int64[ndarray, " k"]
+        self, terms: Iterable[ScoreTerm], snapshot: Snapshot, ids: IdList
     ) -> dict[str, Float64[ndarray, " k"]]:
-        """What each term gives the pictures in `slots_K`; NaN where a picture has no value."""
-        shares: dict[str, Float64[ndarray, " k"]] = {}
-        for term in terms:
-            value_K = values_of(term.axis, view, slots_K).astype(np.float64)
-            shares[term.axis.name] = term.scale * (value_K - term.offset)
-        return shares
+        """What each term gives the pictures `ids`; NaN where a picture has no value."""
+        return {
+            term.axis.name: term.scale * (snapshot.values(attribute_of(term.axis), ids) - term.offset)
+            for term in terms
+        }
 
     def limits(
-        self, bands: Mapping[str, tuple[float, float]], view: View, fixed: Mapping[str, Limits]
+        self, bands: Mapping[str, tuple[float, float]], snapshot: Snapshot, fixed: Mapping[str, Limits]
     ) -> dict[str, Limits]:
-        """The values at two percentiles of the collection on each axis, as the first page fixed them."""
+        """The values at two percentiles of the collection on each axis, as the first page fixed them.
+
+        Equal pictures are in or out together, in the higher band: neighbouring bands share and miss none.
+        """
         for name, (low, high) in bands.items():
             if not 0 <= low < high <= 100:
                 wrong = f"percentiles {low:g} to {high:g} of {name!r}"
                 raise InvalidQueryError(f"{wrong}: expected 0 <= from < to <= 100")
         return {
-            name: fixed[name] if name in fixed else self.values(self.axis(name), view).limits(*band)
+            name: fixed[name] if name in fixed else self._limits(name, band, snapshot)
             for name, band in bands.items()
         }
 
-    def within(self, limits: Mapping[str, Limits], view: View, allow: Bitmap) -> Bitmap:
-        """Those of `allow` whose values lie within the limits of every axis named."""
-        for name, own in limits.items():
-            allow = self.values(self.axis(name), view).within(own) & allow
-        return allow
+    def within(self, limits: Mapping[str, Limits]) -> list[Where]:
+        """That the values lie within the limits of every axis named."""
+        return [Band(attribute_of(self.axis(name)), *own) for name, own in limits.items()]
 
-    def _term(self, name: str, weight: float, unit: float, view: View, fixed: Scales) -> Term:
+    def _limits(self, name: str, band: tuple[float, float], snapshot: Snapshot) -> Limits:
+        found = snapshot.quantiles(attribute_of(self.axis(name)), band)
+        if not found:
+            return 0.0, 0.0
+        low, high = found
+        return low.value, high.value if band[1] < 100 else None
+
+    def _term(self, name: str, weight: float, unit: float, snapshot: Snapshot, fixed: Scales) -> ScoreTerm:
         if not abs(weight) <= LARGEST_WEIGHT:  # also catches NaN
             bounds = f"-{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}"
             raise InvalidQueryError(f"axis weight {name}={weight} is out of range: expected {bounds}")
         axis = self.axis(name)
         if name in fixed:
-            return Term(axis, *fixed[name])
+            return ScoreTerm(axis, *fixed[name])
         if axis.direction_D is not None:
-            spread = self.spread(axis.direction_D, view)
+            spread = self.spread(axis.direction_D, snapshot)
         elif axis.standard is not None and axis.kind == "head":
             spread = Spread(
                 axis.standard.mean, axis.standard.std
             )  # anew, it would take a pass over all vectors
         else:
-            spread = axis_spread(axis, view)
-        return Term(axis, 0.0 if spread.is_flat else weight * unit / spread.std, spread.mean)
+            spread = axis_spread(axis, snapshot)
+        return ScoreTerm(axis, 0.0 if spread.is_constant else weight * unit / spread.std, spread.mean)
 
 
 def combined(
-    query_D: Float32[ndarray, " d"], terms: Sequence[Term]
+    query_D: Float32[ndarray, " d"], terms: Sequence[ScoreTerm]
 ) -> tuple[Float32[ndarray, " d"], np.float32]:
     """One direction for the query and its linear terms, and what every score along it has too much."""
     direction_D = query_D.copy()
@@ -154,11 +149,11 @@ def combined(
     return direction_D, np.float32(sum(term.scale * term.offset for term in terms))
 
 
-def scales(terms: Iterable[Term]) -> dict[str, tuple[float, float]]:
+def scales(terms: Iterable[ScoreTerm]) -> dict[str, tuple[float, float]]:
     return {term.axis.name: (term.scale, term.offset) for term in terms}
 
 
-def warnings(terms: Sequence[Term]) -> tuple[str, ...]:
+def warnings(terms: Sequence[ScoreTerm]) -> tuple[str, ...]:
     """What a person should know before trusting the order."""
     weak = [
         f"axis {t.axis.name!r} is weak on this model: {t.axis.card}" for t in terms if t.axis.trust == "weak"

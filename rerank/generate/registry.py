@@ -24,10 +24,9 @@ from rerank.generate.diffusers.folder import (
 )
 from rerank.generate.diffusers.generator import DiffusersGenerator, missing_packages
 from rerank.generate.diffusers.options import Adapter, GeneratorOptions
-from rerank.generate.request import Generator
+from rerank.generate.request import BUILTIN, Generator
 from rerank.generate.tuned.run import trained_files
 
-BUILTIN = "builtin"
 DIFFUSERS = "diffusers:"
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 POSSIBLE = f"{BUILTIN}, {DIFFUSERS}/path/to/folder or {DIFFUSERS}org/name"

@@ -9,6 +9,7 @@ from numpy import ndarray
 
 from indexer.errors import InvalidInputError
 
+BUILTIN = "builtin"  # the name of the generator that comes with Kallos
 MOST_CHARACTERS = 2_000
 MOST_STEPS = 200
 MOST_GUIDANCE = 30.0

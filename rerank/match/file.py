@@ -8,28 +8,35 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from indexer.disk.files import writing
 from indexer.errors import CorruptStoreError
-from rerank.match.evidence import FEATURES, Bank
+from rerank.match.evidence import FEATURES, BackgroundQueries
 from rerank.match.logistic import Logistic
 from rerank.match.model import FromBackground, FromCaptions, Gumbel, MatchModel
 from rerank.match.phrases import PHRASES
 
 FORMAT = 1
+FORMER_NAMES = {"h": "cross_query_z", "lead": "margin"}  # of features, in files of 0.1
 
 
 def save_model(path: Path, model: MatchModel, about: dict[str, Any]) -> None:
-    """Whole or not at all; not fsynced: a lost model is learned again."""
+    """Whole or not at all; not fsynced: a lost model is learned again.
+
+    Raises StoreError: it cannot be written.
+    """
     document = about | {
         "format": FORMAT,
         "features": FEATURES,
         "phrases": len(PHRASES),
         "learned_from": model.learned_from,
-        "near": model.bank.near,
+        "near": model.background.near,
         "rule": _rule_json(model.rule),
     }
     beside = path.with_name(path.name + ".part")
-    beside.write_bytes(save({"bank": model.bank.vectors_BD}, metadata={"match": json.dumps(document)}))
-    beside.replace(path)
+    with writing(path, beside=beside):
+        metadata = {"match": json.dumps(document)}
+        beside.write_bytes(save({"bank": model.background.vectors_BD}, metadata=metadata))
+        beside.replace(path)
 
 
 def load_model(path: Path) -> tuple[MatchModel, dict[str, Any]]:
@@ -43,14 +50,15 @@ def load_model(path: Path) -> tuple[MatchModel, dict[str, Any]]:
             document = json.loads((file.metadata() or {})["match"])
             vectors_BD = file.get_tensor("bank")
         _check(document, len(vectors_BD))
-        bank = Bank(vectors_BD, float(document["near"]))
-        return MatchModel(bank, _rule(document["rule"]), int(document["learned_from"])), document
+        background = BackgroundQueries(vectors_BD, float(document["near"]))
+        return MatchModel(background, _rule(document["rule"]), int(document["learned_from"])), document
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CorruptStoreError(f"{path} is not a match model of this version: {error!r:.200}") from error
 
 
 def _check(document: dict[str, Any], phrases: int) -> None:
-    if document["format"] != FORMAT or tuple(document["features"]) != FEATURES or phrases != len(PHRASES):
+    features = tuple(FORMER_NAMES.get(name, name) for name in document["features"])
+    if document["format"] != FORMAT or features != FEATURES or phrases != len(PHRASES):
         raise ValueError("made by another version")
 
 

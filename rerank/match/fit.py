@@ -24,10 +24,11 @@ from jaxtyping import Bool, Float32, Float64
 from numpy import ndarray
 from numpy.random import Generator
 
-from indexer.collection.view import View
 from indexer.errors import InvalidInputError
-from rerank.axes.moments import Moments, Spread
-from rerank.match.evidence import HITS, Bank, evidence
+from indexer.protocols import Snapshot
+from indexer.types import ImageId
+from rerank.axes.statistics import Moments, Spread
+from rerank.match.evidence import HITS, BackgroundQueries, evidence
 from rerank.match.logistic import Logistic
 from rerank.match.model import NULL_FEATURES, FromBackground, FromCaptions, Gumbel, MatchModel
 from rerank.match.phrases import PHRASES
@@ -48,9 +49,9 @@ EncodeTexts = Callable[[Sequence[str]], Float32[ndarray, "n d"]]
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
-    """Pictures by slot, with their captions."""
+    """Pictures with their captions."""
 
-    slots: Sequence[int]
+    ids: Sequence[ImageId]
     captions: Sequence[str]
 
 
@@ -63,20 +64,22 @@ class Asked:
     fits_N: Bool[ndarray, " n"]
 
 
-def learn(view: View, encode: EncodeTexts, moments: Moments, rng: Generator) -> MatchModel:
-    """A model of the collection as `view` shows it. Seconds: some hundred texts are encoded and searched.
+def learn(snapshot: Snapshot, encode: EncodeTexts, moments: Moments, rng: Generator) -> MatchModel:
+    """A model of the collection as `snapshot` shows it. Seconds: some hundred texts are encoded and searched.
 
     Raises:
         InvalidInputError: There are fewer than `FEWEST_PICTURES` pictures.
     """
-    if view.images < FEWEST_PICTURES:
-        raise InvalidInputError(f"{view.images} pictures: expected at least {FEWEST_PICTURES} to learn from")
-    bank = Bank.of(encoded(encode, PHRASES))
-    sampled = sample_captions(view)
+    if snapshot.images < FEWEST_PICTURES:
+        raise InvalidInputError(
+            f"{snapshot.images} pictures: expected at least {FEWEST_PICTURES} to learn from"
+        )
+    background = BackgroundQueries.of(encoded(encode, PHRASES))
+    sampled = sample_captions(snapshot)
     if len(sampled.captions) < FEWEST_CAPTIONS:
-        return from_background(view, moments, bank, rng)
-    examples = caption_examples(view, encode, moments, bank, sampled)
-    return from_examples(bank, examples) or from_background(view, moments, bank, rng)
+        return from_background(snapshot, moments, background, rng)
+    examples = caption_examples(snapshot, encode, moments, background, sampled)
+    return from_examples(background, examples) or from_background(snapshot, moments, background, rng)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,52 +91,56 @@ class Examples:
     held_Q: Bool[ndarray, " q"]
 
 
-def from_examples(bank: Bank, examples: Examples) -> MatchModel | None:
+def from_examples(background: BackgroundQueries, examples: Examples) -> MatchModel | None:
     """None when no caption found its picture: the encoder cannot read them."""
     shown_Q, held_Q = examples.shown_Q, examples.held_Q
     if not shown_Q.any():
         return None
     missed = float((held_Q & ~shown_Q).sum() / (~shown_Q).sum())
     rule = FromCaptions(Logistic.fit(examples.evidence_QF, shown_Q, RIDGE), missed)
-    return MatchModel(bank, rule, int(held_Q.sum()))
+    return MatchModel(background, rule, int(held_Q.sum()))
 
 
-def from_background(view: View, moments: Moments, bank: Bank, rng: Generator) -> MatchModel:
+def from_background(
+    snapshot: Snapshot, moments: Moments, background: BackgroundQueries, rng: Generator
+) -> MatchModel:
     found_QF = np.stack(
         [
-            evidence(query_D, scores_K, vectors_KD, moments.along(query_D), bank)
-            for query_D in pseudo_queries(bank, rng)
-            for scores_K, vectors_KD in [_hits(view, query_D, HITS)]
+            evidence(query_D, scores_K, vectors_KD, moments.along(query_D), background)
+            for query_D in pseudo_queries(background, rng)
+            for scores_K, vectors_KD in [_hits(snapshot, query_D, HITS)]
         ]
     )
     tails = tuple(Gumbel.of(found_QF[:, place]) for place in NULL_FEATURES)
-    return MatchModel(bank, FromBackground(tails), len(found_QF))
+    return MatchModel(background, FromBackground(tails), len(found_QF))
 
 
-def pseudo_queries(bank: Bank, rng: Generator) -> Float32[ndarray, "q d"]:
-    mean_D = bank.vectors_BD.mean(axis=0)
-    spread_BD = (bank.vectors_BD - mean_D) / np.sqrt(len(bank.vectors_BD))
+def pseudo_queries(background: BackgroundQueries, rng: Generator) -> Float32[ndarray, "q d"]:
+    mean_D = background.vectors_BD.mean(axis=0)
+    spread_BD = (background.vectors_BD - mean_D) / np.sqrt(len(background.vectors_BD))
     draws_QB = rng.standard_normal((PSEUDO_QUERIES, len(spread_BD)))
     query_QD = mean_D + draws_QB @ spread_BD
     return (query_QD / np.linalg.norm(query_QD, axis=1, keepdims=True)).astype(np.float32)
 
 
-def sample_captions(view: View) -> Captioned:
-    """Captions that differ, of pictures spread evenly over the slots."""
-    slots_N = view.slots_in(view.live())
-    step = max(1, -(-len(slots_N) // SAMPLED))
-    first_of: dict[frozenset[str], tuple[int, str]] = {}
-    for row in view.rows_at(slots_N[::step]):
+def sample_captions(snapshot: Snapshot) -> Captioned:
+    """Captions that differ, of pictures spread evenly over the collection."""
+    first_of: dict[frozenset[str], tuple[ImageId, str]] = {}
+    for row in snapshot.rows(snapshot.sample(SAMPLED).ids_N):
         caption = row.metadata.get("caption")
         if isinstance(caption, str) and words_of(caption):
-            first_of.setdefault(words_of(caption), (row.slot, caption))
+            first_of.setdefault(words_of(caption), (row.id, caption))
     chosen = list(first_of.values())
     chosen = chosen[:: max(1, -(-len(chosen) // MOST_CAPTIONS))]
-    return Captioned([slot for slot, _ in chosen], [caption for _, caption in chosen])
+    return Captioned([image_id for image_id, _ in chosen], [caption for _, caption in chosen])
 
 
 def caption_examples(
-    view: View, encode: EncodeTexts, moments: Moments, bank: Bank, sampled: Captioned
+    snapshot: Snapshot,
+    encode: EncodeTexts,
+    moments: Moments,
+    background: BackgroundQueries,
+    sampled: Captioned,
 ) -> Examples:
     """Each caption as it is, and with its pictures held out."""
     found: list[Float64[ndarray, " f"]] = []
@@ -145,18 +152,18 @@ def caption_examples(
         shown.append(is_shown)
         held.append(is_held)
 
-    for slot, caption, query_D in zip(
-        sampled.slots, sampled.captions, encoded(encode, sampled.captions), strict=True
+    for image_id, caption, query_D in zip(
+        sampled.ids, sampled.captions, encoded(encode, sampled.captions), strict=True
     ):
-        asked = _asked(view, query_D, slot, caption)
+        asked = _asked(snapshot, query_D, image_id, caption)
         spread = moments.along(query_D)
         rest = ~asked.fits_N
         if rest.sum() < HITS:
             continue  # it fits nearly everything there is: nothing can be held out
-        note(_evidence(query_D, asked, spread, bank), bool(asked.fits_N[:HITS].any()), True)
+        note(_evidence(query_D, asked, spread, background), bool(asked.fits_N[:HITS].any()), True)
         others = Asked(asked.scores_N[rest], asked.vectors_ND[rest], asked.fits_N[rest])
-        fewer = without(spread, asked.scores_N[asked.fits_N], view.images)
-        note(_evidence(query_D, others, fewer, bank), False, False)
+        fewer = without(spread, asked.scores_N[asked.fits_N], snapshot.images)
+        note(_evidence(query_D, others, fewer, background), False, False)
     return Examples(np.array(found), np.array(shown, bool), np.array(held, bool))
 
 
@@ -185,24 +192,25 @@ def encoded(encode: EncodeTexts, texts: Sequence[str]) -> Float32[ndarray, "q d"
     return np.concatenate([encode(batch) for batch in batches])
 
 
-def _asked(view: View, query_D: Float32[ndarray, " d"], slot: int, caption: str) -> Asked:
-    matches = view.search(query_D, HITS + DEPTH)
-    vectors_ND = view.vectors_at(matches.slots_K)
-    copies_N = vectors_ND @ view.vectors_at([slot])[0] >= COPY
+def _asked(snapshot: Snapshot, query_D: Float32[ndarray, " d"], image_id: ImageId, caption: str) -> Asked:
+    matches = snapshot.nearest(query_D, HITS + DEPTH)
+    vectors_ND = snapshot.vectors(matches.ids_K)
+    copies_N = vectors_ND @ snapshot.vectors([image_id])[0] >= COPY
     words = words_of(caption)
-    captions = {row.slot: row.metadata.get("caption") for row in view.rows_at(matches.slots_K)}
-    told_N = np.array([fits(words, captions.get(found)) for found in matches.slots_K.tolist()], bool)
-    return Asked(matches.scores_K, vectors_ND, copies_N | told_N | (matches.slots_K == slot))
+    told_N = np.array(
+        [fits(words, row.metadata.get("caption")) for row in snapshot.rows(matches.ids_K)], bool
+    )
+    return Asked(matches.scores_K, vectors_ND, copies_N | told_N | (matches.ids_K == image_id))
 
 
 def _evidence(
-    query_D: Float32[ndarray, " d"], asked: Asked, spread: Spread, bank: Bank
+    query_D: Float32[ndarray, " d"], asked: Asked, spread: Spread, background: BackgroundQueries
 ) -> Float64[ndarray, " f"]:
-    return evidence(query_D, asked.scores_N[:HITS], asked.vectors_ND[:HITS], spread, bank)
+    return evidence(query_D, asked.scores_N[:HITS], asked.vectors_ND[:HITS], spread, background)
 
 
 def _hits(
-    view: View, query_D: Float32[ndarray, " d"], k: int
+    snapshot: Snapshot, query_D: Float32[ndarray, " d"], k: int
 ) -> tuple[Float32[ndarray, " k"], Float32[ndarray, "k d"]]:
-    matches = view.search(query_D, k)
-    return matches.scores_K, view.vectors_at(matches.slots_K)
+    matches = snapshot.nearest(query_D, k)
+    return matches.scores_K, snapshot.vectors(matches.ids_K)

@@ -1,9 +1,9 @@
-"""Logistic regression with a ridge, by Newton's method.
+"""Logistic regression with a ridge, over standardised features.
 
     P(y = 1 | x) = 1 / (1 + exp(-(w·z + b))),   z = clip((x - centre) / scale, -4, 4)
     w, b = argmin  -Σ_n log P(y_n | x_n)  +  λ/2 |w|²
 
-Dimension key   N examples, F features
+Dimension key   N examples, F features, G features and the bias
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from numpy import ndarray
 
+from rerank.logistic import least_loss, sigmoid
+
 FARTHEST = 4.0  # standard deviations: one wild feature must not decide alone
 FLAT = 1e-9  # scale below which a feature says nothing
-STEPS = 50
-DONE = 1e-8  # of a Newton step
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,45 +40,7 @@ class Logistic:
         unfitted = cls(
             x_NF.mean(axis=0), np.where(scale_F > FLAT, scale_F, 1.0), np.zeros(x_NF.shape[1]), 0.0
         )
-        weight_F, bias = _minimum(unfitted._standard(x_NF), y_N.astype(np.float64), ridge)
-        return cls(unfitted.centre_F, unfitted.scale_F, weight_F, bias)
-
-
-def sigmoid(x_N: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
-    # Either branch alone overflows on one side.
-    small_N = np.exp(-np.abs(x_N))
-    return np.where(x_N >= 0, 1.0, small_N) / (1.0 + small_N)
-
-
-def _minimum(
-    z_NF: Float64[ndarray, "n f"], y_N: Float64[ndarray, " n"], ridge: float
-) -> tuple[Float64[ndarray, " f"], float]:
-    design_NG = np.column_stack([z_NF, np.ones(len(z_NF))])
-    penalty_G = np.full(design_NG.shape[1], ridge)
-    penalty_G[-1] = 0.0
-    solution_G = np.zeros(design_NG.shape[1])
-    for _ in range(STEPS):
-        p_N = sigmoid(design_NG @ solution_G)
-        gradient_G = design_NG.T @ (y_N - p_N) - penalty_G * solution_G
-        curve_N = np.maximum(p_N * (1.0 - p_N), FLAT)  # all sure: the Hessian must stay invertible
-        hessian_GG = (design_NG * curve_N[:, None]).T @ design_NG + np.diag(penalty_G)
-        step_G = np.linalg.solve(hessian_GG, gradient_G)
-        before = _loss(design_NG, y_N, solution_G, penalty_G)
-        # The loss is convex: a step that raises it went too far.
-        while _loss(design_NG, y_N, solution_G + step_G, penalty_G) > before and np.abs(step_G).max() > DONE:
-            step_G = step_G / 2.0
-        solution_G = solution_G + step_G
-        if np.abs(step_G).max() < DONE:
-            break
-    return solution_G[:-1], float(solution_G[-1])
-
-
-def _loss(
-    design_NG: Float64[ndarray, "n g"],
-    y_N: Float64[ndarray, " n"],
-    solution_G: Float64[ndarray, " g"],
-    penalty_G: Float64[ndarray, " g"],
-) -> float:
-    logit_N = design_NG @ solution_G
-    misfit = np.logaddexp(0.0, logit_N).sum() - y_N @ logit_N
-    return float(misfit + 0.5 * (penalty_G * solution_G**2).sum())
+        design_NG = np.column_stack([unfitted._standard(x_NF), np.ones(len(x_NF))])
+        penalty_G = np.append(np.full(x_NF.shape[1], ridge / len(x_NF)), 0.0)  # of a mean, not of a sum
+        solution_G = least_loss(design_NG * np.where(y_N, 1.0, -1.0)[:, None], penalty_G)
+        return cls(unfitted.centre_F, unfitted.scale_F, solution_G[:-1], float(solution_G[-1]))

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
-from rerank.axes.moments import Spread
-from rerank.match.evidence import FEATURES, HITS, Bank, evidence
+from rerank.axes.statistics import Spread
+from rerank.match.evidence import FEATURES, HITS, BackgroundQueries, evidence
 from rerank.match.logistic import Logistic
 
 Basis = Literal["captions", "background"]
@@ -25,7 +25,7 @@ Basis = Literal["captions", "background"]
 # random letters 96 % (docs/matching.md).
 DEFAULT_THRESHOLD = 0.1
 EULER = float(np.euler_gamma)
-NULL_FEATURES = tuple(FEATURES.index(name) for name in ("z", "h"))
+NULL_FEATURES = tuple(FEATURES.index(name) for name in ("z", "cross_query_z"))
 LEAST = 1e-12  # of a p-value: below, float64 has nothing more to say
 
 
@@ -82,14 +82,14 @@ class FromBackground:
     def judge(self, evidence_F: Float64[ndarray, " f"]) -> Match:
         values = (float(evidence_F[place]) for place in NULL_FEATURES)
         p = min(gumbel.tail(value) for gumbel, value in zip(self.tails, values, strict=True))
-        return Match(surprise(min(1.0, p * len(self.tails))), None, "background")
+        return Match(posterior_from_p_value(min(1.0, p * len(self.tails))), None, "background")
 
 
 @dataclass(frozen=True, slots=True)
 class MatchModel:
     """Judges the text queries of one collection. `learned_from` counts the queries that taught it."""
 
-    bank: Bank
+    background: BackgroundQueries
     rule: FromCaptions | FromBackground
     learned_from: int
 
@@ -114,10 +114,10 @@ class MatchModel:
         """
         if len(scores_K) < HITS:
             return None
-        return self.rule.judge(evidence(query_D, scores_K[:HITS], vectors_KD[:HITS], spread, self.bank))
+        return self.rule.judge(evidence(query_D, scores_K[:HITS], vectors_KD[:HITS], spread, self.background))
 
 
-def surprise(p: float) -> float:
+def posterior_from_p_value(p: float) -> float:
     """How much of even odds a p-value can take from chance: (1 - b) / (1 + b), b = min(1, -e p ln p).
 
     b bounds the Bayes factor of chance against anything else (Sellke, Bayarri and Berger 2001, Calibration of

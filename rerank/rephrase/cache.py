@@ -3,9 +3,11 @@
 import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
+from indexer.disk.files import writing
+from indexer.errors import StoreError
 from rerank.rephrase.types import WrittenVariant
 
 MOST_ENTRIES = 10_000  # some 40 MB in blocks of a file system
@@ -41,11 +43,14 @@ class AnswerCache:
 
     def put(self, key: str, answer: str) -> None:
         data = answer.encode()
-        with contextlib.suppress(OSError):  # a full disk costs a second question, not the search
+        path = self._folder / key
+        beside = self._folder / f"{key}.{secrets.token_hex(8)}.part"
+        # A full disk costs a second question, not the search.
+        with contextlib.suppress(StoreError), writing(path, beside=beside):
             self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".part", delete=False) as file:
-                file.write(_checksum(data) + b"\n" + data)
-            Path(file.name).replace(self._folder / key)
+            beside.touch(0o600)  # what people look for is nobody else's
+            beside.write_bytes(_checksum(data) + b"\n" + data)
+            beside.replace(path)
             self._writes += 1
             if self._writes % self._every == 1 % self._every:  # also the first: commands write only once
                 self._prune()

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from indexer.protocols import Encoder
-from rerank.everyday import EVERYDAY, unrelated_pairs
+from rerank.calibration_queries import CALIBRATION_QUERIES, unrelated_pairs
 
 QUANTILE = 0.99  # of unrelated pairs that an addition must be closer than
 
@@ -46,4 +46,4 @@ class DriftGuard:
 
     @cached_property
     def _bound(self) -> float:
-        return drift_bound(self._encoder.encode_texts(EVERYDAY), unrelated_pairs())
+        return drift_bound(self._encoder.encode_texts(CALIBRATION_QUERIES), unrelated_pairs())

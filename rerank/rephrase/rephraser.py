@@ -19,7 +19,7 @@ from rerank.rephrase.prompts import VERSION, prompt_for
 from rerank.rephrase.types import AddingVariant, Mode, Outcome, Rewrite, WrittenVariant
 
 WORKERS = 8  # queries rephrased at once; more wait, and time out if need be
-HURRY_S = 0.02  # kept back from the model's time for the checks that follow
+DEADLINE_MARGIN_S = 0.02  # kept back from the model's time for the checks that follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ class Rephraser:
         cache: None: every question is asked anew.
         timeout_s: For one query, all in all.
         breaker: Decides when the model is not asked for a while.
+        no_model: Said where one would be asked and `model` is None.
     """
 
     def __init__(
@@ -70,12 +71,14 @@ class Rephraser:
         cache: AnswerCache | None = None,
         timeout_s: float = 2.0,
         breaker: Breaker | None = None,
+        no_model: str = "there is no language model",
     ) -> None:
         self._encoder = encoder
         self._model = model
         self._cache = cache
         self._timeout_s = timeout_s
         self._breaker = breaker or Breaker()
+        self._no_model = no_model
         self._drift = DriftGuard(encoder)
         self._workers = ThreadPoolExecutor(WORKERS, "rephrase")
         self._counting = Lock()
@@ -85,6 +88,11 @@ class Rephraser:
         self._workers.shutdown()
         if self._model is not None:
             self._model.close()
+
+    @property
+    def problem(self) -> str | None:
+        """Why no language model is asked; None: one is."""
+        return self._no_model if self._model is None else None
 
     @property
     def status(self) -> Status:
@@ -142,7 +150,7 @@ class Rephraser:
     def _answer(self, text: str, variant: WrittenVariant, deadline: float) -> _Answer:
         """From the cache, or else from the model."""
         if self._model is None:
-            return _Answer("not_configured", "there is no language model: see KALLOS_LLM_MODEL")
+            return _Answer("not_configured", self._no_model)
         key = cache_key(self._model.model_id, variant, VERSION, text)
         known = None if self._cache is None else self._cache.get(key)
         if known is not None and isinstance(addition := parse(variant, known), Addition):
@@ -163,7 +171,7 @@ class Rephraser:
     def _ask(self, model: ChatModel, text: str, variant: WrittenVariant, deadline: float) -> str:
         """Tell the breaker how it went. What was written is not its concern: that depends on the query."""
         try:
-            left_s = max(0.0, deadline - HURRY_S - time.monotonic())
+            left_s = max(0.0, deadline - DEADLINE_MARGIN_S - time.monotonic())
             written = model.complete(prompt_for(variant, text), left_s)
         except BaseException:
             self._breaker.failed()

@@ -1,6 +1,7 @@
 """`kallos axes fit|list|show|evaluate|export|import|measure|delete`."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -9,39 +10,40 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from indexer.disk.files import writing
 from indexer.errors import InvalidAxisError
 from indexer.filters.language import field_name
 from indexer.ingest.remeasure import measure_missing
 from indexer.tables.axes import Axis
 from rerank.axes.evaluate import evaluate as judge
 from rerank.axes.file import export_axis, import_axis
-from rerank.axes.heads import activation_named
-from rerank.axes.teach import (
+from rerank.axes.fit_axis import (
     FromExtremes,
     FromField,
     FromHead,
     FromLabels,
     FromPairs,
     FromPrompts,
-    Lesson,
+    TrainingSignal,
+    fit_axis,
     standardised,
-    teach,
 )
+from rerank.axes.heads import activation_named
 from service.axis_schemas import AxisBody, AxisDetail, EvaluationBody
+from service.cli.console import ERR, OUT, print_json
 from service.cli.example_files import picture_finder, read_extremes, read_head, read_labels, read_pairs
-from service.cli.index import FAILURES_SHOWN, Interrupt, steps_bar
 from service.cli.options import Collection, DataDir, Json, settings_from
-from service.cli.output import ERR, OUT, print_json
-from service.wiring import Services, open_services
+from service.cli.progress import FAILURES_SHOWN, Interrupt, steps_bar
+from service.wiring import Library, open_library, open_measurer, open_pictures, thread_count
 
 app = typer.Typer(help="Rank axes: attributes that pictures can be sorted by.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the axis, or NAME@VERSION.")]
-Way = Callable[[Services], Lesson]
+Way = Callable[[Library], TrainingSignal]
 WAYS = "--high and --low, --extremes, --high-id and --low-id, --pairs, --labels, --field or --head"
 
 
-def _open(data_dir: DataDir, collection: Collection) -> Services:
-    return open_services(settings_from(data_dir=data_dir, collection=collection), create=False)
+def _open(data_dir: DataDir, collection: Collection) -> AbstractContextManager[Library]:
+    return open_library(settings_from(data_dir=data_dir, collection=collection))
 
 
 def _body(axis: Axis) -> dict[str, object]:
@@ -58,7 +60,8 @@ def _print_stored(axis: Axis, as_json: bool) -> None:
 @app.command("list")
 def list_axes(data_dir: DataDir = None, collection: Collection = None, as_json: Json = False) -> None:
     """Every axis, and how far to trust it."""
-    axes = _open(data_dir, collection).axes.list()
+    with _open(data_dir, collection) as library:
+        axes = library.axes.list()
     if as_json:
         print_json({"axes": [_body(axis) for axis in axes]})
         return
@@ -73,9 +76,9 @@ def list_axes(data_dir: DataDir = None, collection: Collection = None, as_json: 
 @app.command()
 def show(name: Name, data_dir: DataDir = None, collection: Collection = None, as_json: Json = False) -> None:
     """One axis, with its card; in JSON with its direction."""
-    services = _open(data_dir, collection)
-    axis = services.axes.get(name)
-    versions = services.axes.versions(axis.name)
+    with _open(data_dir, collection) as library:
+        axis = library.axes.get(name)
+        versions = library.axes.versions(axis.name)
     if as_json:
         print_json(AxisDetail.with_versions(axis, versions).model_dump(mode="json"))
         return
@@ -139,37 +142,37 @@ def fit(
         ways.append(partial(_head, head, activation))
     if len(ways) != 1:
         raise InvalidAxisError(f"expected one way: {WAYS}; got {len(ways)}")
-    services = _open(data_dir, collection)
-    lesson = ways[0](services)
-    axis = teach(name, lesson, services.collection, services.encoder)
-    _print_stored(services.axes.put(axis), as_json)
+    with _open(data_dir, collection) as library:
+        signal = ways[0](library)
+        axis = library.axes.put(fit_axis(name, signal, library.collection, library.encoder))
+    _print_stored(axis, as_json)
 
 
-def _prompts(high: list[str], low: list[str], _: Services) -> Lesson:
+def _prompts(high: list[str], low: list[str], _: Library) -> TrainingSignal:
     return FromPrompts(tuple(high), tuple(low))
 
 
-def _ids(high: list[int], low: list[int], _: Services) -> Lesson:
+def _ids(high: list[int], low: list[int], _: Library) -> TrainingSignal:
     return FromExtremes(tuple(high), tuple(low))
 
 
-def _extremes(path: Path, services: Services) -> Lesson:
-    return FromExtremes(*read_extremes(path, picture_finder(services.collection)))
+def _extremes(path: Path, library: Library) -> TrainingSignal:
+    return FromExtremes(*read_extremes(path, picture_finder(library.collection)))
 
 
-def _pairs(path: Path, services: Services) -> Lesson:
-    return FromPairs(read_pairs(path, picture_finder(services.collection)))
+def _pairs(path: Path, library: Library) -> TrainingSignal:
+    return FromPairs(read_pairs(path, picture_finder(library.collection)))
 
 
-def _labels(path: Path, services: Services) -> Lesson:
-    return FromLabels(read_labels(path, picture_finder(services.collection)))
+def _labels(path: Path, library: Library) -> TrainingSignal:
+    return FromLabels(read_labels(path, picture_finder(library.collection)))
 
 
-def _field(field: str, _: Services) -> Lesson:
+def _field(field: str, _: Library) -> TrainingSignal:
     return FromField(field_name(field))
 
 
-def _head(path: Path, activation: str | None, _: Services) -> Lesson:
+def _head(path: Path, activation: str | None, _: Library) -> TrainingSignal:
     return FromHead(read_head(path), None if activation is None else activation_named(activation))
 
 
@@ -184,10 +187,10 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Judge an axis by labels; those of pictures that it was fitted on are left out."""
-    services = _open(data_dir, collection)
-    axis = services.axes.get(name)
-    given = read_labels(labels, picture_finder(services.collection))
-    found = judge(axis, services.axes, given, services.collection, services.encoder)
+    with _open(data_dir, collection) as library:
+        axis = library.axes.get(name)
+        given = read_labels(labels, picture_finder(library.collection))
+        found = judge(axis, library.axes, given, library.collection, library.encoder)
     if as_json:
         print_json(EvaluationBody.of(axis, found).model_dump(mode="json"))
         return
@@ -212,9 +215,11 @@ def export_one(
     as_json: Json = False,
 ) -> None:
     """Write an axis to one file, for `kallos axes import` elsewhere."""
-    services = _open(data_dir, collection)
-    axis = services.axes.get(name)
-    file.write_bytes(export_axis(axis, services.axes))
+    with _open(data_dir, collection) as library:
+        axis = library.axes.get(name)
+        content = export_axis(axis, library.axes)
+    with writing(file):
+        file.write_bytes(content)
     if as_json:
         print_json({"exported": f"{axis.name}@{axis.version}", "file": str(file)})
     else:
@@ -232,9 +237,10 @@ def import_one(
     as_json: Json = False,
 ) -> None:
     """Store an axis from a file, as the newest version of its name."""
-    services = _open(data_dir, collection)
-    axis = import_axis(file.read_bytes(), services.encoder, name=name)
-    _print_stored(services.axes.put(standardised(axis, services.collection)), as_json)
+    with _open(data_dir, collection) as library:
+        read = import_axis(file.read_bytes(), library.encoder, name=name)
+        axis = library.axes.put(standardised(read, library.collection))
+    _print_stored(axis, as_json)
 
 
 @app.command()
@@ -243,16 +249,22 @@ def measure(data_dir: DataDir = None, collection: Collection = None, as_json: Js
 
     Stop it and run it again: it goes on where it was. What a person wrote stays.
     """
-    services = _open(data_dir, collection)
-    with steps_bar() as bar, Interrupt() as stop:
+    settings = settings_from(data_dir=data_dir, collection=collection)
+    measurer = open_measurer(settings)
+    with (
+        open_library(settings) as library,
+        open_pictures(settings) as pictures,
+        steps_bar() as bar,
+        Interrupt() as stop,
+    ):
         task = bar.add_task("measuring", total=None, rate="")
         report = measure_missing(
-            services.collection,
-            services.thumbnails,
-            lambda row: services.originals.read(row, services.fetcher.fetch),
-            services.limits,
-            threads=services.threads,
-            measurer=services.measurer,
+            library.collection,
+            pictures.thumbnails,
+            pictures.original,
+            pictures.limits,
+            threads=thread_count(settings),
+            measurer=measurer,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
             should_stop=stop.is_set,
         )
@@ -271,7 +283,8 @@ def delete(
     name: Name, data_dir: DataDir = None, collection: Collection = None, as_json: Json = False
 ) -> None:
     """Forget every version of an axis, or of NAME@VERSION that one."""
-    _open(data_dir, collection).axes.delete(name)
+    with _open(data_dir, collection) as library:
+        library.axes.delete(name)
     if as_json:
         print_json({"deleted": name})
     else:

@@ -1,4 +1,4 @@
-"""`kallos verify`, `stats`, `compact`, `backup`, `restore`, `delete`, `models`: care of what there is."""
+"""`kallos verify`, `stats`, `compact`, `backup`, `restore` and `delete`: care of what there is."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +10,7 @@ from rich.table import Table
 from indexer.ann.build import BuildStopped, Watch
 from indexer.ann.index import FAMILIES, GPU_FAMILIES, Family
 from indexer.ann.plan import Plan
+from indexer.blobs.thumbnails import ThumbnailStore
 from indexer.collection.backup import BackupReport
 from indexer.collection.backup import backup as run_backup
 from indexer.collection.backup import restore as run_restore
@@ -17,19 +18,15 @@ from indexer.collection.collection import Collection as Store
 from indexer.collection.compaction import Aims, CompactReport, plan_for
 from indexer.collection.compaction import compact as run_compact
 from indexer.collection.verify import verify as run_verify
-from indexer.encoders.openclip import OpenClipEncoder
-from indexer.encoders.openclip_export import export_onnx
-from indexer.encoders.registry import ModelInfo, list_models, load_encoder
-from indexer.encoders.registry import download as download_weights
 from indexer.errors import InvalidInputError
 from indexer.types import ImageId
-from service.cli.index import Interrupt, steps_bar
+from service.cli.console import ERR, OUT, print_json
 from service.cli.options import Collection, DataDir, Json, settings_from
-from service.cli.output import ERR, OUT, print_json
+from service.cli.progress import Interrupt, steps_bar
 from service.stats import stats_of
 from service.upkeep import aims_of, report_json
 from service.uploads import forget
-from service.wiring import open_services
+from service.wiring import open_archive, open_collection, open_library
 
 
 def verify(
@@ -72,15 +69,13 @@ def compact(
 ) -> None:
     """Build the search index anew over everything stored so far."""
     wanted = _family(family)
-    services = open_services(settings_from(data_dir=data_dir, collection=collection), create=False)
-    try:
-        aims = aims_of(services, background=False)
+    settings = settings_from(data_dir=data_dir, collection=collection)
+    with open_library(settings) as library:
+        aims = aims_of(settings, library.encoder, background=False)
         if show_plan:
-            _print_plan(plan_for(services.collection, aims), as_json)
+            _print_plan(plan_for(library.collection, aims), as_json)
             return
-        report = _compact(services.collection, aims, wanted, reclaim)
-    finally:
-        services.close()
+        report = _compact(library.collection, aims, wanted, reclaim)
     if as_json:
         print_json(report_json(report))
         return
@@ -131,15 +126,13 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
 
 def stats(data_dir: DataDir = None, collection: Collection = None, as_json: Json = False) -> None:
     """What there is, what the index covers, and how well live searches did."""
-    services = open_services(settings_from(data_dir=data_dir, collection=collection), create=False)
-    try:
-        found = stats_of(services)
-    finally:
-        services.close()
+    settings = settings_from(data_dir=data_dir, collection=collection)
+    with open_collection(settings) as opened:
+        found = stats_of(opened, settings.recall_alert)
     if as_json:
         print_json({**asdict(found), "alert": found.alert})
         return
-    OUT.print(f"{found.images} pictures, generation {found.generation}, {found.disk_bytes / 1e6:.1f} MB")
+    OUT.print(f"{found.images} pictures, version {found.data_version}, {found.disk_bytes / 1e6:.1f} MB")
     OUT.print(f"model {found.model}", markup=False)
     behind = f"{found.unindexed_rows} behind it, {found.deleted_rows} deleted"
     OUT.print(
@@ -194,64 +187,11 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Forget pictures."""
-    services = open_services(settings_from(data_dir=data_dir, collection=collection), create=False)
-    try:
-        forget(services, [ImageId(number) for number in ids])
-    finally:
-        services.close()
+    settings = settings_from(data_dir=data_dir, collection=collection)
+    with open_collection(settings) as opened:
+        image_service = open_archive(settings, opened)
+        forget(opened, ThumbnailStore(settings.data_dir), image_service, [ImageId(number) for number in ids])
     if as_json:
         print_json({"deleted": ids})
     else:
         OUT.print(f"{len(ids)} deleted")
-
-
-models_app = typer.Typer(help="Encoders that are installed, cached, or can be fetched by name.")
-
-
-@models_app.callback(invoke_without_command=True)
-def models(context: typer.Context) -> None:
-    """Encoders that are installed, cached, or can be fetched by name."""
-    if context.invoked_subcommand is None:
-        models_list()
-
-
-@models_app.command("list")
-def models_list(as_json: Json = False) -> None:
-    """What can be named in --model."""
-    models = list_models()
-    if as_json:
-        print_json({"models": [_facts(model) for model in models]})
-        return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("model", "status", "dim", "MB", "licence", "note"):
-        table.add_column(heading, overflow="fold")
-    for model in models:
-        size = "" if model.size_mb is None else f"{model.size_mb:.0f}"
-        table.add_row(model.name, model.status, str(model.dim or ""), size, model.licence, model.note)
-    OUT.print(table)
-
-
-def _facts(model: ModelInfo) -> dict[str, object]:
-    return asdict(model)
-
-
-@models_app.command("download")
-def models_download(
-    name: Annotated[str, typer.Argument(help="As listed, such as open_clip:ViT-B-32/laion2b_s34b_b79k.")],
-) -> None:
-    """Fetch a model's weights. Nothing else in Kallos ever does."""
-    download_weights(name)
-    ERR.print(f"{name} is ready: kallos index --model {name} FOLDER")
-
-
-@models_app.command("export")
-def models_export(
-    name: Annotated[str, typer.Argument(help="An open_clip: model that is on this machine.")],
-    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
-) -> None:
-    """Write an open_clip model as ONNX: the same vectors on a CPU, without torch."""
-    encoder = load_encoder(name, device="cpu")
-    if not isinstance(encoder, OpenClipEncoder):
-        raise InvalidInputError(f"{name!r} cannot be exported: expected an open_clip: model")
-    written = export_onnx(encoder, folder)
-    ERR.print(f"{written} is ready: kallos index --model onnx:{written} FOLDER")

@@ -1,23 +1,12 @@
 """`kallos generate`: pictures from words, drawn in this process; no server is needed."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import TaskID
 
-from indexer.errors import InvalidInputError
-from indexer.tables.generated import Generation
-from rerank.generate.request import Progress
-from service.cli.index import Interrupt, steps_bar
+from service.cli.console import ERR, OUT, print_json
 from service.cli.options import Collection, DataDir, Json, settings_from
-from service.cli.output import ERR, OUT, print_json
-from service.generate_schemas import GenerationBody
-from service.generation.studio import Studio
-from service.generation.wish import Wish, side_lengths
-from service.generation.work import StoppedError
-from service.wiring import open_services
 
 
 def generate(
@@ -38,16 +27,21 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Draw pictures and keep them beside the collection, with what made them."""
+    from indexer.errors import InvalidInputError
+    from service.cli.generating import generate_all, write_files
+    from service.generate_schemas import GenerationBody
+    from service.generation.spec import GenerationSpec, side_lengths
+    from service.wiring import open_image_service, open_library
+
     width, height = (None, None) if size is None else side_lengths(size)
-    wish = Wish(prompt, negative, seed, steps, guidance, width, height, count).seeded()
+    spec = GenerationSpec(prompt, negative, seed, steps, guidance, width, height, count).seeded()
     if out is not None and not out.parent.is_dir():
         raise InvalidInputError(f"--out {out}: its folder does not exist")
-    services = open_services(settings_from(data_dir=data_dir, collection=collection), create=True)
-    try:
-        made = paint_all(services.studio, wish)
-        files = [] if out is None else write_files(services.studio, made, out)
-    finally:
-        services.close()
+    settings = settings_from(data_dir=data_dir, collection=collection)
+    with open_library(settings, create=True) as library:
+        image_service = open_image_service(settings, library.collection)
+        made = generate_all(image_service, spec)
+        files = [] if out is None else write_files(image_service, made, out)
     if as_json:
         bodies = [GenerationBody.of(one).model_dump() for one in made]
         print_json({"generations": bodies, "files": [str(file) for file in files]})
@@ -57,46 +51,6 @@ def generate(
             OUT.print(f"{one.id}  seed {one.seed}  {one.width}x{one.height}, drawn at {drawn}  {one.model}")
     for file in files:
         ERR.print(f"wrote {file}", markup=False)
-    if len(made) < wish.count:
+    if len(made) < spec.count:
         ERR.print("stopped")
         raise typer.Exit(130)
-
-
-def paint_all(studio: Studio, wish: Wish) -> list[Generation]:
-    """With a progress bar; Ctrl-C keeps the pictures that are done."""
-    studio.check(wish)
-    made: list[Generation] = []
-    with steps_bar() as bar, Interrupt() as stop:
-        for part in range(wish.count):
-            task = bar.add_task(f"picture {part + 1}", total=None, rate="")
-
-            def show(done: int, total: int, task: TaskID = task) -> None:
-                bar.update(task, completed=done, total=total)
-
-            try:
-                made.append(studio.paint(wish, part, job=None, on_step=_step(stop, show)))
-            except StoppedError:
-                break
-    return made
-
-
-def _step(stop: Interrupt, show: Callable[[int, int], None]) -> Callable[[Progress], None]:
-    def step(progress: Progress) -> None:
-        if stop.is_set():
-            raise StoppedError
-        show(progress.done, progress.total)
-
-    return step
-
-
-def write_files(studio: Studio, made: list[Generation], out: Path) -> list[Path]:
-    """`fox.png`, and for more pictures `fox-2.png`, `fox-3.png`, …"""
-    files = []
-    for number, one in enumerate(made, start=1):
-        file = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
-        try:
-            file.write_bytes(studio.content(one))
-        except OSError as error:
-            raise InvalidInputError(f"cannot write {file}: {error.strerror}") from error
-        files.append(file)
-    return files

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +13,10 @@ from rich.table import Table
 from indexer.blobs.deployed import DeployedStore
 from indexer.types import JSONValue
 from rerank.generate.registry import download, list_generators
+from service.cli.console import ERR, OUT, print_json
 from service.cli.options import DataDir, Json, settings_from
-from service.cli.output import ERR, OUT, print_json
 from service.generation.deploy import Deployer, Deployment
+from service.generation.option_names import with_settings
 from service.settings import Settings
 from service.wiring import generator_loader, open_generator
 
@@ -35,7 +36,7 @@ def generators(context: typer.Context) -> None:
 @choice_app.command("list")
 def generators_list(as_json: Json = False) -> None:
     """What KALLOS_GENERATOR may be."""
-    found = list_generators()
+    found = [replace(info, note=with_settings(info.note)) for info in list_generators()]
     if as_json:
         print_json({"generators": [asdict(info) for info in found]})
         return

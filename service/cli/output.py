@@ -1,25 +1,17 @@
-"""What commands print: tables for people, one JSON document for programs."""
+"""How an answer is printed: a table for people, one JSON document for programs."""
 
-import json
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from indexer.disk.files import writing
 from indexer.imaging.contact_sheet import contact_sheet
 from indexer.imaging.decode import thumbnail_of
 from rerank.match.model import DEFAULT_THRESHOLD, Match
 from rerank.types import Answer, Hit
+from service.cli.console import ERR, OUT, print_json
+from service.pictures import PictureFiles
 from service.search_schemas import SearchAnswer
-from service.wiring import Services
-
-OUT = Console(highlight=False, soft_wrap=True)
-ERR = Console(stderr=True, highlight=False)
-
-
-def print_json(document: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    OUT.out(json.dumps(document, ensure_ascii=False))
 
 
 def print_answer(answer: Answer, *, as_json: bool) -> None:
@@ -48,17 +40,18 @@ def print_answer(answer: Answer, *, as_json: bool) -> None:
     OUT.print(f"[dim]{answer.images} pictures · {answer.mode} · {total_ms:.0f} ms · {answer.model_id}[/]")
 
 
-def write_sheet(answer: Answer, services: Services, path: Path) -> None:
+def write_sheet(answer: Answer, pictures: PictureFiles, path: Path) -> None:
     """The hits as one picture, best first, row by row."""
     tiles = []
     for hit in answer.hits:
-        data = services.thumbnails.get(hit.image.sha256)
+        data = pictures.thumbnails.get(hit.image.sha256)
         if data is None:
-            original = services.originals.read(hit.image, services.fetcher.fetch)
-            data = thumbnail_of(original, services.limits)
+            original = pictures.original(hit.image)
+            data = thumbnail_of(original, pictures.limits)
         score = "" if hit.score is None else f"  {hit.score:.3f}"
         tiles.append((data, f"{hit.image.id}{score}"))
-    path.write_bytes(contact_sheet(tiles))
+    with writing(path):
+        path.write_bytes(contact_sheet(tiles))
     ERR.print(f"contact sheet: {path}")
 
 

@@ -1,32 +1,12 @@
 """`kallos search` and `kallos rank`."""
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar, get_args
+from typing import Annotated, get_args
 
 import typer
 
-from indexer.errors import InvalidInputError, InvalidQueryError
-from indexer.filters.language import Filter, parse_filter
-from indexer.types import ImageId
-from rerank.rephrase.types import Mode
-from rerank.types import (
-    Deduplicate,
-    Diversify,
-    IdPart,
-    ImagePart,
-    Part,
-    RankQuery,
-    Rerank,
-    SearchQuery,
-    TextPart,
-)
 from service.cli.options import Collection, DataDir, Json, Limit, Sheet, settings_from
-from service.cli.output import print_answer, write_sheet
-from service.wiring import open_services
 
-Choice = TypeVar("Choice")
 Words = Annotated[str | None, typer.Argument(help='What to look for, such as "red bicycle".')]
 Images = Annotated[
     list[Path] | None, typer.Option("--image", help="A picture to look like; may be repeated.")
@@ -83,28 +63,28 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find pictures by words, by example, by taste, or by all of them together."""
+    from rerank.rephrase.types import Mode
+    from rerank.types import Deduplicate, Diversify, SearchQuery
+    from service.cli import asking
+
     query = SearchQuery(
-        parts=_parts(words, image, like, unlike),
-        axes=dict(_weight(text) for text in axis or []),
-        filter=_filter(condition),
-        percentiles=_bands(percentile),
-        rephrase=None if rephrase is None else _one_of("--rephrase", rephrase, get_args(Mode)),
-        rerank=None if rerank is None else _rerank(rerank),
-        diversify=None if diverse is None else Diversify(_one_of("--diverse", diverse, ("mmr", "vendi"))),
+        parts=asking.parts_of(words, image, like, unlike),
+        axes=dict(asking.weight_of(text) for text in axis or []),
+        filter=asking.filter_of(condition),
+        percentiles=asking.bands_of(percentile),
+        rephrase=None if rephrase is None else asking.one_of("--rephrase", rephrase, get_args(Mode)),
+        rerank=None if rerank is None else asking.rerank_of(rerank),
+        diversify=None
+        if diverse is None
+        else Diversify(asking.one_of("--diverse", diverse, ("mmr", "vendi"))),
         deduplicate=None if duplicates else Deduplicate(),
         pool=pool,
         recall=1.0 if exact else 0.95,
         limit=limit,
         cursor=cursor,
     )
-    services = open_services(settings_from(data_dir=data_dir, collection=collection), create=False)
-    try:
-        answer = services.engine.search(query)
-        print_answer(answer, as_json=as_json)
-        if sheet is not None:
-            write_sheet(answer, services, sheet)
-    finally:
-        services.close()
+    settings = settings_from(data_dir=data_dir, collection=collection)
+    asking.answer(query, settings, as_json=as_json, sheet=sheet)
 
 
 def rank(
@@ -135,79 +115,18 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Sort the collection, or the matches of a query, by an axis or a mixture of them."""
+    from rerank.types import RankQuery
+    from service.cli import asking
+
     query = RankQuery(
-        axes=dict(_weight(text) for text in axis or ["aesthetics"]),
-        parts=_parts(words, image, like, unlike),
-        filter=_filter(condition),
-        percentiles=_bands(percentile),
-        order=_one_of("--order", order, ("desc", "asc")),
+        axes=dict(asking.weight_of(text) for text in axis or ["aesthetics"]),
+        parts=asking.parts_of(words, image, like, unlike),
+        filter=asking.filter_of(condition),
+        percentiles=asking.bands_of(percentile),
+        order=asking.one_of("--order", order, ("desc", "asc")),
         candidates=candidates,
         limit=limit,
         cursor=cursor,
     )
-    services = open_services(settings_from(data_dir=data_dir, collection=collection), create=False)
-    try:
-        answer = services.engine.rank(query)
-        print_answer(answer, as_json=as_json)
-        if sheet is not None:
-            write_sheet(answer, services, sheet)
-    finally:
-        services.close()
-
-
-def _parts(
-    words: str | None, images: list[Path] | None, like: list[int] | None, unlike: list[str] | None
-) -> tuple[Part, ...]:
-    parts: list[Part] = [] if words is None else [TextPart(words)]
-    parts += [ImagePart(_read(path)) for path in images or []]
-    parts += [IdPart(ImageId(number)) for number in like or []]
-    parts += [TextPart(text, -0.5) for text in unlike or []]  # at full weight it would drown the wish
-    return tuple(parts)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"cannot read the picture {str(path)!r}: {error.strerror}") from error
-
-
-def _weight(text: str) -> tuple[str, float]:
-    name, _, weight = text.partition("=")
-    try:
-        return name, float(weight) if weight else 1.0
-    except ValueError as error:
-        raise InvalidQueryError(f"--axis {text!r}: expected NAME=WEIGHT, such as aesthetics=1.5") from error
-
-
-def _bands(texts: list[str] | None) -> dict[str, tuple[float, float]]:
-    bands = {}
-    for text in texts or []:
-        name, _, band = text.partition("=")
-        low, _, high = band.partition(":")
-        try:
-            bands[name] = (float(low), float(high))
-        except ValueError as error:
-            raise InvalidQueryError(f"--percentile {text!r}: expected NAME=FROM:TO") from error
-    return bands
-
-
-def _filter(text: str | None) -> Filter | None:
-    if text is None:
-        return None
-    try:
-        return parse_filter(json.loads(text))
-    except json.JSONDecodeError as error:
-        raise InvalidInputError(f"--filter is not JSON: {error}") from error
-
-
-def _rerank(text: str) -> Rerank:
-    name, weight = _weight(text)
-    return Rerank(name, weight if "=" in text else None)
-
-
-def _one_of(option: str, text: str, choices: Sequence[Choice]) -> Choice:
-    for choice in choices:
-        if text == choice:
-            return choice
-    raise InvalidInputError(f"{option} {text!r}: expected one of {', '.join(map(str, choices))}")
+    settings = settings_from(data_dir=data_dir, collection=collection)
+    asking.answer(query, settings, as_json=as_json, sheet=sheet)

@@ -1,18 +1,15 @@
 """`kallos serve` and `kallos demo`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvicorn
 
-from service.app import create_app
-from service.cli.index import run_sources
+from service.cli.console import ERR
 from service.cli.options import Collection, DataDir, Model, settings_from
-from service.cli.output import ERR
-from service.samples import find_samples
-from service.settings import Settings
-from service.wiring import open_services
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 GRACE_S = 3  # for open answers when it is stopped: who watches a job's events would never end
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all.")]
@@ -39,19 +36,22 @@ def demo(
     port: Port = None,
 ) -> None:
     """Fetch a sample gallery from the package manager, index it, and serve it."""
+    from service.cli.indexing import run_sources
+    from service.samples import find_samples
+
     settings = settings_from(host=host, port=port, data_dir=data_dir)
     found = find_samples(samples)
     ERR.print(f"sample pictures: {found.description}")
-    services = open_services(settings, create=True)
-    try:
-        report = run_sources(services, [str(found.folder)], sync=False)
-    finally:
-        services.close()
+    report = run_sources(settings, [str(found.folder)], sync=False)
     ERR.print(f"{report.indexed} pictures indexed, {report.unchanged} unchanged, {len(report.failed)} failed")
     _serve(settings)
 
 
-def _serve(settings: Settings) -> None:
+def _serve(settings: "Settings") -> None:
+    import uvicorn
+
+    from service.app import create_app
+
     ERR.print(f"Kallos on http://{settings.host}:{settings.port}/  (documentation: /docs)")
     uvicorn.run(
         create_app(settings),

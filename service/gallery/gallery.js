@@ -11,7 +11,6 @@ import { Teaching } from "/gallery/teach.js";
 
 const PAGE = 40;
 const PLANE_PAGE = 120; // the plane has no second page
-const UNLIKELY = 0.1; // as in rerank/match/model.py
 const TYPING_PAUSE_MS = 180;
 const SETTLED_MS = 1500; // whoever has typed nothing for so long has finished
 
@@ -89,10 +88,11 @@ function show(answer) {
 }
 
 // What a person should know before trusting the hits.
-function notes({ warnings, rewrite, match_probability: match }) {
+function notes({ warnings, rewrite, match, match_probability: probability }) {
   const said = [...warnings];
   if (rewrite) said.unshift(rewrite.text ? `Searched for this too: ${rewrite.text}` : `Not rephrased: ${rewrite.reason}`);
-  if (match !== null && match < UNLIKELY) said.unshift(`Perhaps nothing here fits (${Math.round(100 * match)} %).`);
+  const isUnlikely = probability !== null && probability < match.threshold;
+  if (isUnlikely) said.unshift(`Perhaps nothing here fits (${Math.round(100 * probability)} %).`);
   return said;
 }
 

@@ -2,7 +2,7 @@
 
 import { contentUrl } from "/gallery/api.js";
 
-export const UNLIKE = -0.5; // at full weight it would drown the wish
+export const UNLIKE = -0.5; // at full weight it would outweigh the words
 const DEFAULT_AXIS = "aesthetics";
 
 // bands: axis → [from, to] in percentiles; an axis that is not in it keeps everything.

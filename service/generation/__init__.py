@@ -1,1 +1,1 @@
-"""Pictures on demand: wishes, the job that grants them, and what becomes of the result."""
+"""Pictures on demand: what is asked for, the job that makes it, and what becomes of the result."""

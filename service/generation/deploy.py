@@ -7,7 +7,7 @@ from pathlib import Path
 from indexer.blobs.deployed import DeployedStore
 from indexer.errors import ConflictError, CorruptStoreError, InvalidInputError
 from indexer.types import JSONValue
-from rerank.generate.registry import BUILTIN
+from rerank.generate.request import BUILTIN
 from rerank.generate.tuned.deployed import Load, base_folder, load_in_service
 from rerank.generate.tuned.run import TunedRun, assemble, read_run
 
@@ -60,6 +60,7 @@ class Deployer:
 
     def rollback(self) -> Deployment:
         """Put the one before in force. Raises ConflictError: there is none."""
+        self._store.before()  # before `held` makes a folder
         with self._store.held():
             before = self._in_service()
             id_ = self._store.rollback()

@@ -5,25 +5,24 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Literal
 
-from indexer.errors import InvalidInputError, KallosError, LimitError
-from indexer.imaging.decode import sha256_of
+from indexer.errors import InvalidInputError, KallosError, LimitError, UnavailableError
 from indexer.tables.generated import Generation, GenerationStore
-from indexer.tables.interactions import MISS_SUBJECT
-from rerank.generate.safety import normalised
+from indexer.tables.jobs import Job
+from rerank.generate.misses import subject_of
 from rerank.match.model import Match
 from rerank.query import rephrasable
 from rerank.types import Answer, SearchQuery
-from service.generation.orders import Orders
-from service.generation.wish import Wish
-from service.jobs import Job, JobRunner
+from service.generation.queue import GenerationQueue
+from service.generation.spec import GenerationSpec
+from service.jobs import JobRunner
 
 
 @dataclass(frozen=True, slots=True)
-class Miss:
+class FallbackGeneration:
     """`kept`: `generation` answers. `running`: `job` will, it was asked for before. `started`: `job` is new.
 
     `refused`: nothing is made, and `code` and `reason` say why: a full queue, a spent budget, words that are
-    not wanted, or the same words failed or were cancelled a short while ago.
+    not wanted, the same words failed or were cancelled a short while ago, or this server makes no pictures.
     """
 
     outcome: Literal["kept", "running", "started", "refused"]
@@ -36,40 +35,41 @@ class Miss:
 class GenerateOnMiss:
     """One picture for each query text, however it is spelt, and however often it is asked for."""
 
-    def __init__(self, orders: Orders, jobs: JobRunner, store: GenerationStore, *, pause_s: float) -> None:
-        self._orders = orders
+    def __init__(
+        self, queue: GenerationQueue, jobs: JobRunner, store: GenerationStore, *, pause_s: float
+    ) -> None:
+        self._queue = queue
         self._jobs = jobs
         self._store = store
         self._pause_s = pause_s
         self._asking = Lock()  # two equal searches at once: the second finds the first one's job
 
-    def ask(self, text: str, *, client: str) -> Miss:
+    def ask(self, text: str, *, client: str) -> FallbackGeneration:
         """Never raises because of what `text` is, or of a limit: the search itself has its answer."""
-        words = sha256_of(normalised(text).encode("utf-8", "surrogatepass"))
-        subject = f"{MISS_SUBJECT}{self._store.collection}:{words}"
+        subject = subject_of(self._store.collection, text)
         with self._asking:
             job = self._jobs.about(subject)
             known = None if job is None else self._known(job)
             return self._begin(" ".join(text.split()), subject, client) if known is None else known
 
-    def _known(self, job: Job) -> Miss | None:
+    def _known(self, job: Job) -> FallbackGeneration | None:
         """What `job` answers; None when it is time for a new one."""
         if job.state in ("queued", "running"):
-            return Miss("running", job=job)
+            return FallbackGeneration("running", job=job)
         if made := self._store.of_job(job.id):
-            return Miss("kept", generation=made[0], job=job)
+            return FallbackGeneration("kept", generation=made[0], job=job)
         ended_at = job.finished_at or job.queued_at
         if job.state == "succeeded" or time.time() - ended_at >= self._pause_s:
             return None  # its picture was deleted, or the failure is long ago
         reason = job.error or "the same words were cancelled a short while ago"
-        return Miss("refused", job=job, code=job.code or job.state, reason=reason)
+        return FallbackGeneration("refused", job=job, code=job.code or job.state, reason=reason)
 
-    def _begin(self, prompt: str, subject: str, client: str) -> Miss:
+    def _begin(self, prompt: str, subject: str, client: str) -> FallbackGeneration:
         try:
-            job = self._orders.submit(Wish(prompt), client=client, subject=subject)
-        except (InvalidInputError, LimitError) as refusal:
+            job = self._queue.submit(GenerationSpec(prompt), client=client, subject=subject)
+        except (InvalidInputError, LimitError, UnavailableError) as refusal:
             return _refused(refusal)
-        return Miss("started", job=job)
+        return FallbackGeneration("started", job=job)
 
 
 def unmet(query: SearchQuery, answer: Answer, threshold: float) -> str | None:
@@ -84,5 +84,5 @@ def unmet(query: SearchQuery, answer: Answer, threshold: float) -> str | None:
     return text.text
 
 
-def _refused(error: KallosError) -> Miss:
-    return Miss("refused", code=error.code, reason=str(error))
+def _refused(error: KallosError) -> FallbackGeneration:
+    return FallbackGeneration("refused", code=error.code, reason=str(error))

@@ -1,4 +1,4 @@
-"""The `generate` job: one wish, picture by picture. Begun again, it goes on with those that are missing."""
+"""The `generate` job: one request, picture by picture. Begun again, it goes on with the missing ones."""
 
 import base64
 
@@ -6,12 +6,11 @@ from indexer.errors import PictureRefusedError
 from indexer.imaging.provenance import to_preview
 from indexer.types import JSONValue
 from rerank.generate.request import Progress
-from service.generation.studio import Studio
-from service.generation.wish import Wish
+from service.generation.image_service import ImageGenerationService
+from service.generation.spec import GenerationSpec
 from service.jobs import Control
 
 KIND = "generate"
-MOST_ATTEMPTS = 3  # at a job during which the process dies
 
 
 class StoppedError(Exception):
@@ -21,24 +20,24 @@ class StoppedError(Exception):
 class GenerateWork:
     """Callable for `JobRunner`, whose one lane of this kind is the one worker of the device."""
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, image_service: ImageGenerationService) -> None:
+        self._image_service = image_service
 
     def __call__(self, params: dict[str, JSONValue], control: Control) -> dict[str, JSONValue]:
-        wish = Wish.of_json(params)
-        made = {one.part: one.id for one in self._studio.store.of_job(control.job_id)}
+        spec = GenerationSpec.of_json(params)
+        made = {one.part: one.id for one in self._image_service.store.of_job(control.job_id)}
         refusals: list[PictureRefusedError] = []
-        for part in range(wish.count):
+        for part in range(spec.count):
             if part in made:
                 continue
             try:
-                watch = Watch(control, part, wish.count)
-                made[part] = self._studio.paint(wish, part, job=control.job_id, on_step=watch).id
+                watch = Watch(control, part, spec.count)
+                made[part] = self._image_service.generate(spec, part, job=control.job_id, on_step=watch).id
             except PictureRefusedError as refusal:
                 refusals.append(refusal)
             except StoppedError:
                 break
-        control.tell(done=len(made), total=wish.count)  # without a preview: the pictures are there
+        control.tell(done=len(made), total=spec.count)  # without a preview: the pictures are there
         if refusals and not made:
             raise refusals[0]
         return {"generations": [made[part] for part in sorted(made)], "refused": len(refusals)}

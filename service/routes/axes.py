@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Query, Response, status
 
 from rerank.axes.evaluate import evaluate
 from rerank.axes.file import export_axis, import_axis
-from rerank.axes.teach import standardised, teach
+from rerank.axes.fit_axis import fit_axis, standardised
 from service.axis_schemas import (
     AxisBody,
     AxisDetail,
@@ -34,7 +34,7 @@ def create_axis(request: AxisRequest, services: ServicesDep, response: Response)
 
     A name that exists gets a new version; the old one stays available as `name@1`.
     """
-    axis = teach(request.name, request.to_lesson(), services.collection, services.encoder)
+    axis = fit_axis(request.name, request.to_signal(), services.collection, services.encoder)
     stored = services.axes.put(axis)
     response.headers["Location"] = f"/axes/{stored.name}"
     return AxisBody.of(stored)

@@ -6,7 +6,6 @@ from fastapi import APIRouter, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from indexer.tables.interactions import MOST_CHARACTERS
-from indexer.types import ImageId
 from service.deps import ServicesDep
 from service.schemas import AnyImageId, Body
 
@@ -26,7 +25,7 @@ class FeedbackRequest(Body):
 
 
 class FeedbackAnswer(BaseModel):
-    """`recorded` is false where the server keeps no such log (`KALLOS_LOG_WISHES`)."""
+    """`recorded` is false where the server keeps no such log (`KALLOS_LOG_QUERIES`)."""
 
     recorded: bool
 
@@ -34,6 +33,6 @@ class FeedbackAnswer(BaseModel):
 @router.post("/feedback", status_code=status.HTTP_202_ACCEPTED)
 def feedback(request: FeedbackRequest, services: ServicesDep) -> FeedbackAnswer:
     """Tell that a picture was opened from the hits of a query. Words and picture are kept, not who asked."""
-    row = services.collection.view().row(ImageId(request.image))
+    (row,) = services.collection.snapshot().rows([request.image])
     services.feedback.clicked(request.query, row.id)
     return FeedbackAnswer(recorded=services.feedback.is_on)

@@ -1,10 +1,10 @@
 """Is it up, and can it answer."""
 
 from importlib.metadata import version
-from typing import Literal
+from typing import Literal, Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.deps import ServicesDep
 
@@ -17,6 +17,25 @@ class ModelFacts(BaseModel):
     licence: str
 
 
+class Part(BaseModel):
+    """`reason`: why it is not available, for people."""
+
+    available: bool
+    reason: str | None
+
+    @classmethod
+    def of(cls, problem: str | None) -> Self:
+        return cls(available=problem is None, reason=problem)
+
+
+class Parts(BaseModel):
+    """What a server can be without: what asks for one that is not available is answered 503."""
+
+    generation: Part
+    indexing: Part
+    rephrasing: Part
+
+
 class Ready(BaseModel):
     """Answered only when the collection opens and counts."""
 
@@ -24,8 +43,12 @@ class Ready(BaseModel):
     version: str
     collection: str
     images: int
-    generation: int
+    data_version: int
+    generation: int = Field(
+        description="data_version, by its old name", json_schema_extra={"deprecated": True}
+    )
     model: ModelFacts
+    parts: Parts
 
 
 @router.get("/live")
@@ -37,12 +60,18 @@ def live() -> dict[str, str]:
 @router.get("/ready")
 def ready(services: ServicesDep) -> Ready:
     """The data directory opens and the model is known: searches will be answered."""
-    view = services.collection.view()
+    snapshot = services.collection.snapshot()
     encoder = services.encoder
     return Ready(
         version=version("kallos"),
         collection=services.collection.name,
-        images=view.images,
-        generation=view.generation,
+        images=snapshot.images,
+        data_version=snapshot.version.number,
+        generation=snapshot.version.number,
         model=ModelFacts(id=encoder.model_id, dim=encoder.dim, licence=encoder.licence),
+        parts=Parts(
+            generation=Part.of(services.image_service.problem),
+            indexing=Part.of(services.intake.problem),
+            rephrasing=Part.of(services.search.rephraser.problem),
+        ),
     )

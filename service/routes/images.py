@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response, status
@@ -11,12 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 
 from indexer.errors import InvalidInputError
-from indexer.filters.language import Filter, parse_filter_text
+from indexer.filters.language import parse_filter_text
 from indexer.imaging.decode import THUMBNAIL_SIDE, media_type, render, thumbnail_of
 from indexer.ingest.ingest import ItemReport
 from indexer.types import ImageId, ImageRow
+from indexer.where import EVERYTHING, Matching, Where
 from service.content import picture
 from service.deps import Queued, ServicesDep
+from service.pictures import PictureFiles
 from service.schemas import AnyImageId, Body, Deleted, ImageBody, ImageList, Limit, MetadataIn, Total
 from service.uploads import Upload, add_uploads, forget
 from service.wiring import Services
@@ -116,7 +119,7 @@ def list_images(
     Pictures added while you scroll may come at the end.
     """
     after = int(cursor or 0)
-    rows = services.collection.view().scroll(after=after, limit=limit, condition=_condition(filter))
+    rows = services.collection.snapshot().scroll(after=after, limit=limit, where=_where(filter))
     following = str(rows[-1].id) if len(rows) == limit else None
     return ImageList(images=[ImageBody.of(row) for row in rows], cursor=following)
 
@@ -124,17 +127,15 @@ def list_images(
 @router.get("/count")
 def count_images(services: ServicesDep, filter: FilterParam = None) -> Total:
     """How many pictures there are, or pass a filter (JSON)."""
-    view = services.collection.view()
-    condition = _condition(filter)
-    return Total(count=view.images if condition is None else view.select(condition).count)
+    return Total(count=services.collection.snapshot().count(_where(filter)))
 
 
 @router.delete("")
 def delete_images(services: ServicesDep, filter: RequiredFilterParam) -> Deleted:
     """Forget every picture that passes a filter (JSON). Local files stay where they are."""
-    ids = services.collection.ids_where(parse_filter_text(filter))
+    ids = services.collection.snapshot().ids(_where(filter))
     for start in range(0, len(ids), MOST_FILES):
-        forget(services, ids[start : start + MOST_FILES])
+        _forget(services, ids[start : start + MOST_FILES])
     return Deleted(deleted=len(ids))
 
 
@@ -152,7 +153,7 @@ def patch_image(image_id: AnyImageId, patch: Patch, services: ServicesDep) -> Im
 @router.delete("/{image_id}", status_code=status.HTTP_204_NO_CONTENT)
 def delete_image(image_id: AnyImageId, services: ServicesDep) -> None:
     """Forget a picture. A local file stays where it is; an uploaded one is removed."""
-    forget(services, [ImageId(image_id)])
+    _forget(services, [ImageId(image_id)])
 
 
 @router.get(
@@ -168,35 +169,39 @@ def get_content(
 ) -> Response:
     """The picture: its original bytes, or with `width` a JPEG at most that many pixels wide."""
     row = _row(services, image_id)
-    return picture(row.sha256, width, if_none_match, lambda: _content(services, row, width))
+    return picture(row.sha256, width, if_none_match, lambda: _content(services.pictures, row, width))
 
 
-def _content(services: Services, row: ImageRow, width: int | None) -> tuple[bytes, str]:
+def _content(pictures: PictureFiles, row: ImageRow, width: int | None) -> tuple[bytes, str]:
     if width is None:
-        return services.originals.read(row, services.fetcher.fetch), media_type(row.format)
-    return _rendered(services, row, width), "image/jpeg"
+        return pictures.original(row), media_type(row.format)
+    return _rendered(pictures, row, width), "image/jpeg"
 
 
-def _rendered(services: Services, row: ImageRow, width: int) -> bytes:
+def _rendered(pictures: PictureFiles, row: ImageRow, width: int) -> bytes:
     if width > THUMBNAIL_SIDE:
-        return render(services.originals.read(row, services.fetcher.fetch), services.limits, width)
-    small = services.thumbnails.get(row.sha256)
+        return render(pictures.original(row), pictures.limits, width)
+    small = pictures.thumbnails.get(row.sha256)
     if small is None:
-        small = thumbnail_of(services.originals.read(row, services.fetcher.fetch), services.limits)
-        services.thumbnails.put(row.sha256, lambda: small)
-    return small if width == THUMBNAIL_SIDE else render(small, services.limits, width)
+        small = thumbnail_of(pictures.original(row), pictures.limits)
+        pictures.thumbnails.put(row.sha256, lambda: small)
+    return small if width == THUMBNAIL_SIDE else render(small, pictures.limits, width)
 
 
-def _condition(text: str | None) -> Filter | None:
-    return None if text is None else parse_filter_text(text)
+def _forget(services: Services, ids: Sequence[ImageId]) -> None:
+    forget(services.collection, services.pictures.thumbnails, services.image_service, ids)
+
+
+def _where(filter: str | None) -> Where:
+    return EVERYTHING if filter is None else Matching(parse_filter_text(filter))
 
 
 def _row(services: Services, image_id: int) -> ImageRow:
-    return services.collection.view().row(ImageId(image_id))
+    return services.collection.snapshot().rows([image_id])[0]
 
 
 def _added(services: Services, uploads: list[Upload]) -> ImagesOut:
-    return ImagesOut(results=[ImageResult.of(report) for report in add_uploads(services, uploads)])
+    return ImagesOut(results=[ImageResult.of(report) for report in add_uploads(services.intake, uploads)])
 
 
 async def _uploads(request: Request) -> list[Upload]:

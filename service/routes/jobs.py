@@ -1,26 +1,24 @@
 """Long work: start it, watch it, stop it."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Response, status
+from fastapi import APIRouter, Depends, Response, status
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field
 
+from indexer.tables.jobs import FINAL, IdempotencyKey, Job
 from indexer.types import JSONValue
-from service.deps import ClientDep, IdempotencyKey, JobsDep, ServicesDep
+from service.deps import ClientDep, IdempotencyHeader, JobsDep, ServicesDep
 from service.index_job import check_sources
-from service.job_rules import Once
-from service.jobs import FINAL, Job, JobRunner, Order, as_json
+from service.jobs import JobRequest, as_json
 from service.schemas import Body
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 POLL_S = 0.3  # between two looks at a job while streaming its events
-EVENT_STREAM = "text/event-stream"
 
 
 class IndexRequest(Body):
@@ -72,7 +70,7 @@ def start_index(
     jobs: JobsDep,
     client: ClientDep,
     response: Response,
-    idempotency_key: IdempotencyKey = None,
+    idempotency_key: IdempotencyHeader = None,
 ) -> JobBody:
     """Index pictures in the background. The job survives a restart and goes on where it was.
 
@@ -80,8 +78,8 @@ def start_index(
     """
     sources = check_sources(request.sources, services.settings.sources)
     params: dict[str, JSONValue] = {"sources": [*sources], "sync": request.sync}
-    once = None if idempotency_key is None else Once.of(client, idempotency_key, {"index": params})
-    job = jobs.submit("index", params, Order(once=once))
+    key = None if idempotency_key is None else IdempotencyKey.of(client, idempotency_key, {"index": params})
+    job = jobs.submit("index", params, JobRequest(key=key))
     response.headers["Location"] = f"/jobs/{job.id}"
     return JobBody.of(job)
 
@@ -122,21 +120,19 @@ def retry_job(job_id: str, jobs: JobsDep, response: Response) -> JobBody:
     return JobBody.of(job)
 
 
-@router.get(
-    "/{job_id}/events", response_class=StreamingResponse, responses={200: {"content": {EVENT_STREAM: {}}}}
-)
-def watch_job(job_id: str, jobs: JobsDep) -> StreamingResponse:
-    """Server-sent events: the job whenever it changes, until it ends."""
-    jobs.get(job_id)  # a 404 is still possible here, not once the stream has begun
-    return StreamingResponse(_events(jobs, job_id), media_type=EVENT_STREAM)
+def _known(job_id: str, jobs: JobsDep) -> str:
+    """A 404 is still possible here, not once the stream has begun."""
+    return jobs.get(job_id).id
 
 
-async def _events(jobs: JobRunner, job_id: str) -> AsyncIterator[str]:
+@router.get("/{job_id}/events", response_class=EventSourceResponse)
+async def watch_job(job_id: Annotated[str, Depends(_known)], jobs: JobsDep) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events: the job whenever it changes, until it ends. `event` is its state."""
     last = None
     while True:
         job = await run_in_threadpool(jobs.get, job_id)
         if job != last:
-            yield f"event: {job.state}\ndata: {json.dumps(as_json(job))}\n\n"
+            yield ServerSentEvent(event=job.state, data=as_json(job))
             last = job
         if job.state in FINAL:
             return

@@ -26,7 +26,7 @@ def search(request: SearchRequest, services: ServicesDep, on_miss: OnMissDep, cl
     if words is not None:
         services.feedback.missed(words, answer.match)
         miss = on_miss.ask(words, client=client) if request.generate_if_no_match else None
-    return SearchAnswer.of(answer, miss).to_response()
+    return SearchAnswer.of(answer, miss, match_threshold=request.match_threshold).to_response()
 
 
 @router.post("/search/generate-if-no-match", response_model=SearchAnswer)

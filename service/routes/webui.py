@@ -12,17 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from indexer.errors import InvalidInputError
 from indexer.tables.generated import Generation
 from rerank.generate.request import MOST_SEED
-from service.deps import ClientDep, JobsDep, OrdersDep, ServicesDep
-from service.doors import pictures_for
-from service.errors import door_responses
+from service.compat import pictures_for
+from service.deps import ClientDep, GenerationQueueDep, JobsDep, ServicesDep
+from service.errors import compat_responses
 from service.generate_schemas import Guidance, Side, Steps, Words
-from service.generation.wish import MOST_PICTURES, Wish
+from service.generation.spec import MOST_PICTURES, GenerationSpec
 from service.generation.work import KIND
 
-router = APIRouter(prefix="/sdapi/v1", tags=["familiar"], responses=door_responses())
+router = APIRouter(prefix="/sdapi/v1", tags=["compatibility"], responses=compat_responses())
 
 SAMPLER = "Default"  # a generator brings its own
-# What would change the picture, and is not done here: silently left out, it would answer another wish.
+# What would change the picture, and is not done here: silently left out, it would answer another request.
 REFUSED = (
     "enable_hr",
     "restore_faces",
@@ -53,11 +53,11 @@ class Txt2Img(BaseModel):
     n_iter: Few = 1
     send_images: bool = True
 
-    def to_wish(self) -> Wish:
+    def to_spec(self) -> GenerationSpec:
         for name in REFUSED:
             if (self.model_extra or {}).get(name):
                 raise InvalidInputError(f"{name} is not supported: leave it out")
-        return Wish(
+        return GenerationSpec(
             self.prompt,
             self.negative_prompt or "",
             None if self.seed == -1 else self.seed,
@@ -82,14 +82,16 @@ async def txt2img(
     body: Txt2Img,
     request: Request,
     services: ServicesDep,
-    orders: OrdersDep,
+    queue: GenerationQueueDep,
     jobs: JobsDep,
     client: ClientDep,
 ) -> Txt2ImgAnswer:
     """Make pictures and wait for them, KALLOS_GENERATE_WAIT_S seconds at most."""
-    studio, wait_s = services.studio, services.settings.generate_wait_s
-    made = await pictures_for(body.to_wish(), request, orders, jobs, studio, client=client, wait_s=wait_s)
-    files = [await run_in_threadpool(studio.content, one) for one in made] if body.send_images else []
+    image_service, wait_s = services.image_service, services.settings.generate_wait_s
+    made = await pictures_for(
+        body.to_spec(), request, queue, jobs, image_service, client=client, wait_s=wait_s
+    )
+    files = [await run_in_threadpool(image_service.content, one) for one in made] if body.send_images else []
     return Txt2ImgAnswer(
         images=[base64.b64encode(file).decode() for file in files],
         parameters=body.model_dump(),
@@ -100,7 +102,7 @@ async def txt2img(
 @router.get("/sd-models")
 def sd_models(services: ServicesDep) -> list[dict[str, str | None]]:
     """The one model that answers."""
-    name = services.studio.generator.model_id
+    name = services.image_service.generator.model_id
     return [
         {"title": name, "model_name": name, "hash": None, "sha256": None, "filename": name, "config": None}
     ]

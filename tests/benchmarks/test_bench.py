@@ -83,7 +83,7 @@ def test_the_best_run_is_the_fastest_that_reached_the_recall() -> None:
 def test_queries_of_a_theme_lie_near_its_pole_and_lean_says_so(work: Path) -> None:
     source = VectorSource(DIM)
     collection = fill(work, ROWS, DIM)
-    stored = collection.view().scroll(limit=50)
+    stored = collection.snapshot().scroll(limit=50)
     lean_NP = rows_of(work, DIM)[:50].astype(np.float32) @ source.pole_PD.T
     for pole, theme in enumerate(POLES):
         about = source.queries_about(theme, 30) @ source.pole_PD[pole]
@@ -140,7 +140,7 @@ def test_restart_deletes_growth_and_mixed_measure_and_record(tmp_path: Path) -> 
 def test_a_collection_of_yours_is_measured_and_left_as_it_was(tmp_path: Path) -> None:
     data_dir, work = tmp_path / "data", tmp_path.parent / "kept"
     collection = fill(data_dir, ROWS, DIM)
-    collection.delete([row.id for row in collection.view().scroll(limit=100)])
+    collection.delete([row.id for row in collection.snapshot().scroll(limit=100)])
     before = collection.state()
     arguments = ("--data-dir", data_dir, "--queries", 20, "--contender", "kallos", "--contender", "numpy")
     document = bench(tmp_path, "search", *arguments, "--clients", 1)
@@ -149,7 +149,7 @@ def test_a_collection_of_yours_is_measured_and_left_as_it_was(tmp_path: Path) ->
     assert collection.state() == before
     (copy,) = work.glob("own-*")
     query_QD, rows_ND = np.load(copy / "queries.npy"), rows_of(copy, DIM).astype(np.float32)
-    stored_ND = np.concatenate(list(collection.view().live_rows(1000))).astype(np.float32)
+    stored_ND = np.concatenate(list(collection.snapshot().live_rows(1000))).astype(np.float32)
     collection.close()
     both_ND = np.concatenate([query_QD, rows_ND])
     np.testing.assert_array_equal(np.sort(both_ND, axis=0), np.sort(stored_ND, axis=0))

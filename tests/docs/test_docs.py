@@ -3,17 +3,19 @@
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
+import typer
 from typer.main import get_command
 
 from indexer.imaging.decode import REASONS
 from service.app import create_app
 from service.axis_schemas import AxisRequest, EvaluateRequest
-from service.cli.main import app as kallos
+from service.cli import main as kallos
 from service.settings import Settings
-from training.cli import app as kallos_train
+from training import cli as kallos_train
 
 ROOT = Path(__file__).parents[2]
 DOCS = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -25,13 +27,24 @@ def commands(command: click.Command, name: str) -> list[str]:
     return [line for child in children for line in commands(children[child], f"{name} {child}")] or [name]
 
 
-@pytest.mark.parametrize(("app", "name"), [(kallos, "kallos"), (kallos_train, "kallos-train")])
-def test_every_command_is_in_the_command_line_page(app: object, name: str) -> None:
+CLIS = [(kallos, "kallos"), (kallos_train, "kallos-train")]
+
+
+@pytest.mark.parametrize(("cli", "name"), CLIS)
+def test_every_command_is_in_the_command_line_page(cli: ModuleType, name: str) -> None:
     page = (ROOT / "docs/cli.md").read_text()
-    found = commands(get_command(app), name)  # type: ignore[arg-type]
+    found = commands(get_command(cli.make_app(cli.COMMANDS)), name)  # type: ignore[arg-type]
     assert len(found) >= 3
     for command in found:
         assert command in page or command.removeprefix(f"{name} ") in page, command
+
+
+@pytest.mark.parametrize(("cli", "name"), CLIS)
+def test_the_list_of_commands_says_what_they_say_themselves(cli: ModuleType, name: str) -> None:
+    listed, loaded = get_command(cli.make_app([])), get_command(cli.make_app(cli.COMMANDS))
+    assert listed.get_help(typer.Context(listed, info_name=name)) == loaded.get_help(
+        typer.Context(loaded, info_name=name)
+    )
 
 
 def test_every_route_is_documented() -> None:
@@ -50,6 +63,13 @@ def test_every_setting_is_documented_with_its_default() -> None:
         default = field.default
         if isinstance(default, str | int) and not isinstance(default, bool):
             assert str(default) in rows[f"KALLOS_{name.upper()}"]
+
+
+@pytest.mark.parametrize("package", ["indexer", "rerank", "training"])
+def test_only_the_service_speaks_of_settings(package: str) -> None:
+    """But for one that makes a process kill itself, in tests."""
+    for path in (ROOT / package).rglob("*.py"):
+        assert path.name == "faults.py" or "KALLOS_" not in path.read_text(), path
 
 
 def test_every_reason_is_documented() -> None:

@@ -16,6 +16,7 @@ from indexer.collection.collection import Collection
 from indexer.collection.verify import verify
 from indexer.errors import ConflictError, CorruptStoreError, NotFoundError, StoreError
 from tests.support.build import build
+from tests.support.limits import small_disk
 from tests.support.pictures import new_image, unit_vectors
 
 DIM = 24
@@ -27,11 +28,11 @@ def open_collection(folder: Path) -> Collection:
 
 
 def contents(collection: Collection) -> dict[str, list[float]]:
-    view = collection.view()
-    rows = view.scroll(limit=10_000)
+    snapshot = collection.snapshot()
+    rows = snapshot.scroll(limit=10_000)
     return {
         row.uri: vector.tolist()
-        for row, vector in zip(rows, view.vectors_at([row.slot for row in rows]), strict=True)
+        for row, vector in zip(rows, snapshot.vectors([row.id for row in rows]), strict=True)
     }
 
 
@@ -57,7 +58,7 @@ def test_a_backup_restores_to_what_was_there(tmp_path: Path) -> None:
 
     restore(target, restored)
     assert contents(open_collection(restored)) == contents(collection)
-    assert open_collection(restored).view().built == 3005
+    assert open_collection(restored).snapshot().covered_rows == 3005
     assert (restored / "originals" / "ab" / "abc").read_bytes() == b"picture"
     assert verify(restored, full=True).problems == []
 
@@ -84,7 +85,7 @@ def test_a_backup_that_was_killed_is_the_one_before_it(tmp_path: Path) -> None:
     assert not list(restored.rglob("*.part"))
 
     backup(data, target)
-    assert open_collection(target).view().built == 303
+    assert open_collection(target).snapshot().covered_rows == 303
     assert len(list((target / "default").glob("index-*"))) == 1
 
 
@@ -141,7 +142,7 @@ def test_an_index_as_long_as_the_one_before_it_is_copied(tmp_path: Path) -> None
     build(collection, "ivf_sq8")
     backup(tmp_path / "data", tmp_path / "backup")
     restore(tmp_path / "backup", tmp_path / "restored")
-    assert open_collection(tmp_path / "restored").view().built == 2000
+    assert open_collection(tmp_path / "restored").snapshot().covered_rows == 2000
 
 
 def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
@@ -175,8 +176,8 @@ def test_backups_do_not_go_where_they_would_hurt(tmp_path: Path) -> None:
 def test_a_store_of_the_first_schema_is_read_and_goes_on(tmp_path: Path) -> None:
     """Forty pictures, two deleted, one updated, written by schema 1 (tests/golden/store-v1)."""
     shutil.copytree(OLD_STORE, tmp_path / "data")
-    collection = Collection.open(tmp_path / "data", model_id="test-1", dim=8)
-    assert collection.view().images == 38
+    collection = Collection.open(tmp_path / "data", model_id="test-1", dim=8, model="test-1")
+    assert collection.snapshot().images == 38
     names = {f"/pictures/{i}.png" for i in range(40)} - {"/pictures/3.png", "/pictures/4.png"}
     assert contents(collection).keys() == names
     np.testing.assert_array_equal(
@@ -205,27 +206,31 @@ except StoreError as error:
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.decode().strip()}")
-    try:
+    with small_disk(disk, megabytes=2):
         output = subprocess.run(
             [sys.executable, "-c", FILL_UP, str(disk)], capture_output=True, text=True, check=True
         ).stdout.split("\n")
         assert output[-2] == "refused store_error"
         acknowledged = int(output[-3])
         collection = Collection.open(disk, model_id="test-1", dim=256)
-        assert collection.view().images == 50 * acknowledged
+        assert collection.snapshot().images == 50 * acknowledged
         assert verify(disk, full=True).problems == []
         collection.close()
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_backup_that_finds_no_room_says_so_and_leaves_the_one_before(tmp_path: Path) -> None:
+    collection, disk = open_collection(tmp_path / "data"), tmp_path / "disk"
+    collection.add([new_image(1)], unit_vectors(2, DIM)[:1])
+    with small_disk(disk, megabytes=1):
+        backup(tmp_path / "data", disk / "backup")
+        collection.add([new_image(n) for n in range(2, 40_000)], unit_vectors(40_000, DIM)[2:])
+        with pytest.raises(StoreError, match=r"cannot write .*disk/backup"):
+            backup(tmp_path / "data", disk / "backup")
+        restored = restore(disk / "backup", tmp_path / "restored")
+        assert restored.images == 1
+    collection.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a folder that even its owner cannot write")

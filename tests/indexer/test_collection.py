@@ -10,13 +10,15 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from indexer.ann.index import FAMILIES, Family
-from indexer.collection import index_store as snapshots
+from indexer.ann.manifest import Manifest
+from indexer.attributes import Stored
+from indexer.collection import index_store
 from indexer.collection.collection import Collection
 from indexer.collection.verify import verify
-from indexer.disk.manifest import Manifest
 from indexer.errors import CorruptStoreError, InvalidInputError, ModelMismatchError, NotFoundError
 from indexer.filters.language import parse_filter
 from indexer.types import ImageId
+from indexer.where import Matching
 from tests.support.build import build
 from tests.support.limits import nothing_opened
 from tests.support.pictures import new_image, unit_vectors
@@ -45,8 +47,8 @@ def oracle(
 def found(
     collection: Collection, query_D: Float32[ndarray, " d"], k: int, *, recall: float = 0.95
 ) -> list[ImageId]:
-    view = collection.view()
-    return [row.id for row in view.rows_at(view.search(query_D, k, recall=recall).slots_K)]
+    snapshot = collection.snapshot()
+    return [row.id for row in snapshot.rows(snapshot.nearest(query_D, k, recall=recall).ids_K)]
 
 
 @pytest.mark.parametrize("query", [0, 17, 399])
@@ -78,7 +80,7 @@ def test_search_equals_numpy_after_delete_update_rebuild_and_restart(tmp_path: P
     collection.close()
 
     reopened = open_collection(tmp_path)
-    assert reopened.view().built == 650
+    assert reopened.snapshot().covered_rows == 650
     assert found(reopened, query_D, 30, recall=1.0) == oracle(stored, query_D, 30)
     assert verify(tmp_path, full=True).problems == []
 
@@ -90,12 +92,12 @@ def test_an_index_reaches_the_recall_that_was_asked_for(tmp_path: Path, family: 
     ids, vectors_ND = fill(collection, 4000)
     build(collection, family)
     stored = dict(zip(ids, vectors_ND, strict=True))
-    view = collection.view()
+    snapshot = collection.snapshot()
     hits = 0
     for query in range(0, 4000, 80):
-        matches = view.search(vectors_ND[query], 10, recall=0.95)
+        matches = snapshot.nearest(vectors_ND[query], 10, recall=0.95)
         assert matches.mode == "top_k"
-        have = {row.id for row in view.rows_at(matches.slots_K)}
+        have = {row.id for row in snapshot.rows(matches.ids_K)}
         hits += len(have & set(oracle(stored, vectors_ND[query], 10)))
     # 500 results at a true recall of 0.95 fall below 0.90 once in a million runs.
     assert hits / 500 >= 0.90
@@ -107,8 +109,8 @@ def test_pictures_behind_the_index_are_found(tmp_path: Path) -> None:
     build(collection, "ivf_sq8")
     late_ND = unit_vectors(20, DIM, seed=77)
     late = collection.add([new_image(f"late-{i}") for i in range(20)], late_ND)
-    view = collection.view()
-    assert (view.built, view.slots) == (3000, 3020)
+    snapshot = collection.snapshot()
+    assert (snapshot.covered_rows, snapshot.slots) == (3000, 3020)
     for image_id, vector_D in zip(late, late_ND, strict=True):
         assert found(collection, vector_D, 1) == [image_id]
 
@@ -124,15 +126,32 @@ def test_filtered_search_equals_numpy_over_the_matches(
     if family:
         build(collection, "ivf_sq8")
     stored = dict(zip(ids[:below], vectors_ND, strict=False))
-    view = collection.view()
-    allow = view.select(parse_filter({"range": {"n": {"lt": below}}}))
-    matches = view.search(vectors_ND[1], 10, allow=allow, recall=0.99)
-    have = [row.id for row in view.rows_at(matches.slots_K)]
+    snapshot = collection.snapshot()
+    where = Matching(parse_filter({"range": {"n": {"lt": below}}}))
+    matches = snapshot.nearest(vectors_ND[1], 10, where=where, recall=0.99)
+    have = [row.id for row in snapshot.rows(matches.ids_K)]
     if matches.mode == "exact":
         assert have == oracle(stored, vectors_ND[1], 10)
     else:
         assert set(have) <= set(stored)
         assert len(set(have) & set(oracle(stored, vectors_ND[1], 10))) >= 9
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_when_an_index_finds_too_few_all_are_scanned(tmp_path: Path, family: Family) -> None:
+    """Of half of the collection, the half that is farthest: an index may show hardly any of them."""
+    collection = open_collection(tmp_path)
+    vectors_ND = unit_vectors(3000, DIM)
+    query_D = unit_vectors(1, DIM, seed=41)[0]
+    far_N = vectors_ND @ query_D < np.median(vectors_ND @ query_D)
+    ids = collection.add([new_image(n, far=bool(far)) for n, far in enumerate(far_N)], vectors_ND)
+    build(collection, family)
+    snapshot = collection.snapshot()
+    found = snapshot.nearest(query_D, 10, Matching(parse_filter({"match": {"far": True}})), recall=0.95)
+    stored = {ids[n]: vectors_ND[n] for n in np.flatnonzero(far_N)}
+    assert found.ids_K.tolist() == oracle(stored, query_D, 10)
+    if family == "hnsw":  # whose walk stays near the query
+        assert found.mode == "exact"
 
 
 def test_equal_scores_come_in_the_order_of_their_slots(tmp_path: Path) -> None:
@@ -142,22 +161,22 @@ def test_equal_scores_come_in_the_order_of_their_slots(tmp_path: Path) -> None:
     assert found(collection, one_ND[0], 40) == ids
 
 
-def test_a_view_does_not_see_what_is_added_later(tmp_path: Path) -> None:
+def test_a_snapshot_does_not_see_what_is_added_later(tmp_path: Path) -> None:
     collection = open_collection(tmp_path)
     fill(collection, 50)
-    before = collection.view()
+    before = collection.snapshot()
     fill(collection, 10, seed=1)
     assert (before.images, before.slots) == (50, 50)
-    assert len(before.search(unit_vectors(1, DIM)[0], 100).slots_K) == 50
-    assert collection.view().images == 60
+    assert len(before.nearest(unit_vectors(1, DIM)[0], 100).ids_K) == 50
+    assert collection.snapshot().images == 60
 
 
 def test_another_process_sees_what_was_written(tmp_path: Path) -> None:
     writer, reader = open_collection(tmp_path), open_collection(tmp_path)
-    assert reader.view().images == 0
+    assert reader.snapshot().images == 0
     ids, vectors_ND = fill(writer, 12)
     writer.delete(ids[:2])
-    assert reader.view().images == 10
+    assert reader.snapshot().images == 10
     assert found(reader, vectors_ND[3], 1) == [ids[3]]
 
 
@@ -168,7 +187,7 @@ def test_deleted_ids_are_never_given_again(tmp_path: Path) -> None:
     later, _ = fill(collection, 5, seed=1)
     assert min(later) > max(ids)
     with pytest.raises(NotFoundError, match=f"no image with id {ids[0]}"):
-        collection.view().rows([ids[0]])
+        collection.snapshot().rows([ids[0]])
 
 
 def test_a_uri_that_stands_twice_in_one_call_is_stored_as_it_stands_last(tmp_path: Path) -> None:
@@ -176,8 +195,8 @@ def test_a_uri_that_stands_twice_in_one_call_is_stored_as_it_stands_last(tmp_pat
     vectors_ND = unit_vectors(3, DIM)
     first, other, second = collection.add([new_image("a"), new_image("b"), new_image("a")], vectors_ND)
     assert first == second != other
-    view = collection.view()
-    stored_D = view.vectors_at([view.row(first).slot])[0]
+    snapshot = collection.snapshot()
+    stored_D = snapshot.vectors([first])[0]
     np.testing.assert_array_equal(stored_D, vectors_ND[2].astype(np.float16).astype(np.float32))
     assert verify(tmp_path, full=True).problems == []
 
@@ -192,7 +211,7 @@ def test_project_scores_any_rows_in_their_order(tmp_path: Path, rows_N: np.ndarr
     _, vectors_ND = fill(collection, 2500)  # more than one block
     direction_D = unit_vectors(1, DIM, seed=3)[0]
     expected = vectors_ND[rows_N].astype(np.float16).astype(np.float32) @ direction_D
-    np.testing.assert_allclose(collection.view().matrix.project(direction_D, rows_N), expected, atol=1e-6)
+    np.testing.assert_allclose(collection.snapshot().matrix.project(direction_D, rows_N), expected, atol=1e-6)
 
 
 def test_a_patch_merges_and_null_removes(tmp_path: Path) -> None:
@@ -208,9 +227,10 @@ def test_a_patch_merges_and_null_removes(tmp_path: Path) -> None:
 def test_column_gives_numbers_and_nan(tmp_path: Path) -> None:
     collection = open_collection(tmp_path)
     images = [new_image("a", price=2.5), new_image("b", price="dear"), new_image("c")]
-    collection.add(images, unit_vectors(3, DIM))
-    np.testing.assert_array_equal(collection.view().numbers("price"), [2.5, np.nan, np.nan])
-    np.testing.assert_array_equal(collection.view().numbers("width"), [640, 640, 640])
+    ids = collection.add(images, unit_vectors(3, DIM))
+    snapshot = collection.snapshot()
+    np.testing.assert_array_equal(snapshot.values(Stored("price"), ids), [2.5, np.nan, np.nan])
+    np.testing.assert_array_equal(snapshot.values(Stored("width"), ids), [640, 640, 640])
 
 
 def test_a_collection_belongs_to_one_model(tmp_path: Path) -> None:
@@ -228,7 +248,7 @@ def test_a_vector_that_float16_cannot_hold_is_refused_and_nothing_is_stored(
     bad_ND[1, 3] = value
     with pytest.raises(InvalidInputError, match="float16"):
         collection.add([new_image("a"), new_image("b")], bad_ND)
-    assert collection.view().images == 0
+    assert collection.snapshot().images == 0
     fill(collection, 3)
     assert verify(tmp_path, full=True).problems == []
 
@@ -254,12 +274,12 @@ def test_a_damaged_index_is_left_aside_and_built_anew(
     index.write_bytes(data)
 
     collection = open_collection(tmp_path)
-    assert collection.view().built == 0
+    assert collection.snapshot().covered_rows == 0
     assert "checksum" in caplog.text
     assert found(collection, vectors_ND[8], 1) == [ids[8]]
     assert [problem.code for problem in verify(tmp_path, full=False).problems] == ["index_damaged"]
     build(collection, "ivf_sq8")
-    assert collection.view().built == 3000
+    assert collection.snapshot().covered_rows == 3000
     assert verify(tmp_path, full=True).problems == []
 
 
@@ -283,7 +303,7 @@ def test_a_manifest_of_an_unknown_family_is_damaged_and_all_is_scanned(tmp_path:
     with pytest.raises(CorruptStoreError, match="family 'ivf_sq9' is not known"):
         Manifest.read(path)
     reopened = open_collection(tmp_path)
-    assert (reopened.view().family, reopened.view().built) == (None, 0)
+    assert (reopened.snapshot().family, reopened.snapshot().covered_rows) == (None, 0)
     stored = dict(zip(ids, vectors_ND, strict=True))
     assert found(reopened, vectors_ND[8], 20) == oracle(stored, vectors_ND[8], 20)
 
@@ -294,13 +314,15 @@ def test_an_index_that_could_not_be_read_is_tried_again_after_a_while(
     collection = open_collection(tmp_path)
     fill(collection, 3000)
     build(collection, "ivf_sq8")
-    rows = collection.view().matrix
+    rows = collection.snapshot().matrix
     for wait_s, is_tried in ((60.0, False), (0.0, True)):
-        monkeypatch.setattr(snapshots, "RETRY_S", wait_s)
-        store = snapshots.SnapshotStore(collection.folder)
+        monkeypatch.setattr(index_store, "RETRY_S", wait_s)
+        store = index_store.IndexStore(collection.folder)
         with nothing_opened():
-            assert store.current(rows, epoch=0) is None
-        assert (store.current(rows, epoch=0) is not None) == is_tried
+            store.load(rows, file_set=0)
+            assert store.current(file_set=0)[0] is None
+        store.load(rows, file_set=0)
+        assert (store.current(file_set=0)[0] is not None) == is_tried
 
 
 @pytest.mark.parametrize("looked_at", ["vectors-1.f16", "slots-1.i64"])
@@ -322,7 +344,7 @@ def test_a_reader_whose_files_vanish_finds_the_new_ones(
         return stat(path, **options)
 
     monkeypatch.setattr(os, "stat", too_late)
-    assert reader.view().epoch == 2
+    assert reader.snapshot().file_set == 2
     assert found(reader, vectors_ND[7], 1) == [ids[7]]
 
 
@@ -333,7 +355,7 @@ def test_missing_vectors_are_named_not_guessed(tmp_path: Path) -> None:
     path = tmp_path / "default" / "vectors.f16"
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(CorruptStoreError, match="holds 9 rows, 10 are published"):
-        open_collection(tmp_path).view()
+        open_collection(tmp_path).snapshot()
     assert [problem.code for problem in verify(tmp_path, full=False).problems] == ["vectors_missing"]
 
 

@@ -5,7 +5,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -62,14 +61,14 @@ class CollectionMachine(RuleBasedStateMachine):
 
     @invariant()
     def search_equals_numpy(self) -> None:
-        view = self.collection.view()
-        assert view.images == len(self.model)
+        snapshot = self.collection.snapshot()
+        assert snapshot.images == len(self.model)
         query_D = unit_vectors(1, DIM, seed=self.seed + 1000)[0]
         score = {
             i: float(v.astype(np.float16).astype(np.float32) @ query_D) for i, (_, v) in self.model.items()
         }
-        matches = view.search(query_D, 5, recall=1.0)
-        rows = view.rows_at(matches.slots_K)
+        matches = snapshot.nearest(query_D, 5, recall=1.0)
+        rows = snapshot.rows(matches.ids_K)
         best = sorted(score.values(), reverse=True)[:5]
         np.testing.assert_allclose(matches.scores_K, best, atol=1e-6)
         np.testing.assert_allclose([score[row.id] for row in rows], best, atol=1e-6)
@@ -83,4 +82,3 @@ class CollectionMachine(RuleBasedStateMachine):
 
 TestCollectionMachine = CollectionMachine.TestCase
 TestCollectionMachine.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
-TestCollectionMachine.pytestmark = [pytest.mark.slow]

@@ -1,14 +1,18 @@
 """Index builds that can be stopped, space that is given back, and readers who notice neither."""
 
 import os
+import sqlite3
+from math import ceil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy import ndarray
 
 from indexer.ann.bitmap import Bitmap
 from indexer.ann.build import BuildStopped, Watch, build
 from indexer.ann.index import FAMILIES, Calibration, Family, Point
+from indexer.ann.ivf import Ivf
 from indexer.ann.plan import plan
 from indexer.ann.rows import Rows
 from indexer.collection.collection import Collection
@@ -19,6 +23,7 @@ from indexer.disk.slots import SlotMap
 from indexer.errors import BusyError
 from indexer.filters.language import parse_filter
 from indexer.types import ImageId
+from indexer.where import Matching
 from tests.support.build import AIMS
 from tests.support.build import build as rebuild
 from tests.support.pictures import new_image, unit_vectors
@@ -37,10 +42,9 @@ def fill(collection: Collection, count: int, seed: int = 0) -> list[ImageId]:
 
 
 def best_uris(collection: Collection, seed: int = 5) -> list[str]:
-    view = collection.view()
-    return [
-        row.uri for row in view.rows_at(view.search(unit_vectors(1, DIM, seed)[0], 20, recall=1.0).slots_K)
-    ]
+    snapshot = collection.snapshot()
+    found = snapshot.nearest(unit_vectors(1, DIM, seed)[0], 20, recall=1.0)
+    return [row.uri for row in snapshot.rows(found.ids_K)]
 
 
 def test_space_of_deleted_pictures_is_given_back_and_nothing_else_changes(tmp_path: Path) -> None:
@@ -48,7 +52,7 @@ def test_space_of_deleted_pictures_is_given_back_and_nothing_else_changes(tmp_pa
     ids = fill(collection, 4000)
     collection.delete([i for i in ids if i % 2])
     before, size = best_uris(collection), (tmp_path / "default" / "vectors.f16").stat().st_size
-    old_view = collection.view()
+    old = collection.snapshot()
 
     report = rebuild(collection, "ivf_sq8", reclaim=True)
     assert (report.reclaimed, report.built) == (2000, 2000)
@@ -58,8 +62,8 @@ def test_space_of_deleted_pictures_is_given_back_and_nothing_else_changes(tmp_pa
     assert (tmp_path / "default" / "vectors-1.f16").stat().st_size == size // 2
     assert verify(tmp_path, full=True).problems == []
     # Who was reading goes on with the files that are open.
-    found = old_view.search(unit_vectors(1, DIM, 5)[0], 20, recall=1.0)
-    assert [row.uri for row in old_view.rows_at(found.slots_K)] == before
+    found = old.nearest(unit_vectors(1, DIM, 5)[0], 20, recall=1.0)
+    assert [row.uri for row in old.rows(found.ids_K)] == before
 
 
 def test_a_collection_works_on_after_giving_space_back_twice(tmp_path: Path) -> None:
@@ -68,13 +72,13 @@ def test_a_collection_works_on_after_giving_space_back_twice(tmp_path: Path) -> 
         ids = fill(collection, 300, seed=round_)
         collection.delete(ids[::3])
         rebuild(collection, None, reclaim=True)
-        view = collection.view()
-        assert (view.images, view.deleted) == (200 * (round_ + 1), 0)
+        snapshot = collection.snapshot()
+        assert (snapshot.images, snapshot.deleted) == (200 * (round_ + 1), 0)
     reopened = open_collection(tmp_path)
     assert best_uris(reopened) == best_uris(collection)
-    chosen = reopened.view().select(parse_filter({"match": {"parity": 1}}))
-    rows = reopened.view().rows_at(reopened.view().slots_in(chosen))
-    assert len(rows) == chosen.count > 0
+    chosen = Matching(parse_filter({"match": {"parity": 1}}))
+    rows = reopened.snapshot().scroll(where=chosen, limit=1000)
+    assert len(rows) == reopened.snapshot().count(chosen) > 0
     assert {row.metadata["parity"] for row in rows} == {1}
     assert verify(tmp_path, full=True).problems == []
 
@@ -90,8 +94,8 @@ def test_what_is_added_and_deleted_while_space_is_given_back_is_kept(tmp_path: P
             collection.delete([ids[200]])
 
     compact(collection, AIMS, reclaim=True, watch=Watch(tell=meddle))
-    view = collection.view()
-    assert (view.images, view.deleted) == (500 - 100 - 1 + 10, 1)
+    snapshot = collection.snapshot()
+    assert (snapshot.images, snapshot.deleted) == (500 - 100 - 1 + 10, 1)
     assert verify(tmp_path, full=True).problems == []
 
 
@@ -132,7 +136,7 @@ def test_what_a_stopped_reclaim_left_is_not_taken_for_other_pictures(tmp_path: P
         collection.delete([first])
         fill(collection, 1, seed=9)  # as many as before, and each lies one row further on
         rebuild(collection, "ivf_sq8", reclaim=True)
-        indexes.append(collection.snapshots.manifest(collection.view().epoch).sha256)
+        indexes.append(collection.index_store.manifest(collection.snapshot().file_set).sha256)
     assert indexes[0] == indexes[1]
 
 
@@ -205,14 +209,16 @@ def test_a_calibration_gives_the_fastest_point_that_reaches_the_recall() -> None
         Point(10, 4, 20, 0.9, 20),
         Point(10, 8, 20, 0.97, 50),
         Point(10, 8, 40, 0.96, 60),
+        Point(10, 16, 40, 0.99, 90),  # reaches 0.95 too, and takes longer
         Point(100, 8, 400, 0.96, 300),
     ]
     known = Calibration.of(points)
     assert points[3] not in known.points
     assert known.cheapest(0.95, 10) == points[2]
-    assert known.cheapest(0.99, 10) is None
+    assert known.cheapest(0.98, 10) == points[4]
+    assert known.cheapest(0.995, 10) is None
     assert known.cheapest(0.95, 11) == Point(11, 8, 22, 0.97, 50 * 1.1)
-    assert known.cheapest(0.95, 21) == points[4]
+    assert known.cheapest(0.95, 21) == points[5]
     far = known.cheapest(0.95, 250)
     assert far is not None
     assert (far.effort, far.want) == (20, 1000)
@@ -235,16 +241,42 @@ def test_filters_near_and_far_from_the_query_keep_their_recall(
     images = [new_image(i, inside=bool(inside)) for i, inside in enumerate(inside_N)]
     collection.add(images, vectors_ND)
     rebuild(collection, family)
-    view = collection.view()
-    allow = view.select(parse_filter({"match": {"inside": True}}))
+    snapshot = collection.snapshot()
+    where = Matching(parse_filter({"match": {"inside": True}}))
     hits = 0
     for query_D in query_QD:
-        found = view.search(query_D, 10, allow=allow, recall=0.95)
-        truth = view.search(query_D, 10, allow=allow, recall=1.0)
+        found = snapshot.nearest(query_D, 10, where=where, recall=0.95)
+        truth = snapshot.nearest(query_D, 10, where=where, recall=1.0)
         assert truth.mode == "exact"
-        assert inside_N[found.slots_K].all()
-        hits += len(np.intersect1d(found.slots_K, truth.slots_K))
+        assert inside_N[found.ids_K - 1].all()
+        hits += len(np.intersect1d(found.ids_K, truth.ids_K))
     assert hits / 400 >= 0.95
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_under_a_filter_an_index_looks_as_far_as_the_best_of_all_would_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """Of a share s of all pictures, the best k are among the best k / s of all. Allowed rows count."""
+    collection = open_collection(tmp_path)
+    every = round(1 / share)
+    images = [new_image(n, inside=n % every == 0) for n in range(6000)]
+    collection.add(images, unit_vectors(6000, DIM))
+    rebuild(collection, "ivf_sq8")
+    snapshot, where = collection.snapshot(), Matching(parse_filter({"match": {"inside": True}}))
+    point = Calibration(collection.index_store.manifest(0).calibration).cheapest(0.9, 10 * every)
+    assert point is not None
+    asked, propose = [], Ivf.propose
+
+    def recorded(self: Ivf, query_D: ndarray, want: int, effort: int, allow: Bitmap | None) -> ndarray:
+        asked.append((want, effort))
+        return propose(self, query_D, want, effort, allow)
+
+    monkeypatch.setattr(Ivf, "propose", recorded)
+    for query_D in unit_vectors(10, DIM, seed=3):
+        asked.clear()
+        assert snapshot.nearest(query_D, 10, where, recall=0.9).mode == "top_k"
+        assert asked[0] == (max(320, ceil(point.want * share)), ceil(point.effort * share))
 
 
 def test_slots_and_rows_are_each_others_inverse() -> None:
@@ -275,8 +307,36 @@ def test_few_matches_are_scanned_and_a_whole_collection_is_searched_through_its_
     ids = collection.add([new_image(i, odd=bool(i % 2)) for i in range(4000)], unit_vectors(4000, DIM))
     rebuild(collection, "ivf_sq8")
     query_D = unit_vectors(1, DIM, seed=43)[0]
-    odd = collection.view().select(parse_filter({"match": {"odd": True}}))
-    assert collection.view().search(query_D, 10).mode == "top_k"
-    assert collection.view().search(query_D, 10, allow=odd).mode == "exact"
+    odd = Matching(parse_filter({"match": {"odd": True}}))
+    assert collection.snapshot().nearest(query_D, 10).mode == "top_k"
+    assert collection.snapshot().nearest(query_D, 10, odd).mode == "exact"
     collection.delete(ids[300:])
-    assert collection.view().search(query_D, 10).mode == "exact"
+    assert collection.snapshot().nearest(query_D, 10).mode == "exact"
+
+
+def test_of_what_was_deleted_an_hour_ago_a_compaction_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = open_collection(tmp_path)
+    ids = collection.add([new_image("secret"), new_image("other")], unit_vectors(2, DIM))
+    collection.patch(ids[1], {"caption": "later"})
+    collection.delete(ids[:1])
+
+    def versions() -> int:
+        with collection.database.read() as connection:
+            return int(connection.execute("SELECT count(*) FROM past_image").fetchone()[0])
+
+    rebuild(collection, None, reclaim=True)
+    assert versions() == 2  # a list may be being read
+    monkeypatch.setattr("indexer.collection.compaction.PAST_S", 0.0)
+    rebuild(collection, None, reclaim=True)  # there is nothing to reclaim any more
+    assert versions() == 0
+    collection.close()
+    database = sqlite3.connect(tmp_path / "kallos.sqlite")
+    assert "secret" not in str([*database.iterdump()])
+    database.close()
+    assert collection_bytes(tmp_path) == 1 * DIM * 2
+
+
+def collection_bytes(data_dir: Path) -> int:
+    return sum(path.stat().st_size for path in (data_dir / "default").glob("vectors*"))

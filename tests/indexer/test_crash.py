@@ -38,16 +38,16 @@ def check(data_dir: Path, known: dict[str, ImageId]) -> None:
     """Everything acknowledged is stored bit for bit, batches are whole, and the collection works."""
     assert verify(data_dir, full=True).problems == []
     collection = Collection.open(data_dir, model_id="test-1", dim=DIM)
-    view = collection.view()
-    everything = {row.uri: row for row in view.scroll(limit=10_000)}
+    snapshot = collection.snapshot()
+    everything = {row.uri: row for row in snapshot.scroll(limit=10_000)}
     stored = {uri: row for uri, row in everything.items() if SCRATCH not in uri}
     assert {uri: stored[uri].id for uri in known} == known
     assert len(stored) % BATCH == 0
     for uri, row in stored.items():
         batch, _, position = uri.removeprefix("/pictures/").removesuffix(".png").partition("-")
         expected_D = unit_vectors(BATCH, DIM, seed=int(batch))[int(position)].astype(np.float16)
-        np.testing.assert_array_equal(view.vectors_at([row.slot])[0], expected_D.astype(np.float32))
-        assert view.rows_at(view.search(expected_D.astype(np.float32), 1).slots_K)[0].uri == uri
+        np.testing.assert_array_equal(snapshot.vectors([row.id])[0], expected_D.astype(np.float32))
+        assert snapshot.rows(snapshot.nearest(expected_D.astype(np.float32), 1).ids_K)[0].uri == uri
     collection.add([new_image("999-0")], unit_vectors(1, DIM, seed=999))
     collection.delete([collection.known()["/pictures/999-0.png"].id])
     assert verify(data_dir, full=True).problems == []

@@ -14,6 +14,7 @@ from indexer.collection.collection import DATABASE, Collection
 from indexer.errors import InvalidFilterError
 from indexer.filters.language import parse_filter
 from indexer.types import ImageRow, JSONValue
+from indexer.where import Matching
 from tests.support.pictures import new_image, unit_vectors
 
 TAGS = ["sea", "boat", "red", "1"]
@@ -109,9 +110,9 @@ def test_a_compiled_filter_selects_what_the_language_says(
     ]
     collection.delete([known.id for known in collection.known().values()])
     ids = collection.add(images, unit_vectors(len(images), 4))
-    view = collection.view()
-    selected = {row.id for row in view.rows_at(view.slots_in(view.select(parse_filter(document))))}
-    assert selected == {row.id for row in view.rows(ids) if holds(document, row)}
+    snapshot = collection.snapshot()
+    selected = {row.id for row in snapshot.scroll(where=Matching(parse_filter(document)), limit=100_000)}
+    assert selected == {row.id for row in snapshot.rows(ids) if holds(document, row)}
 
 
 def seconds(text: str) -> float:
@@ -142,8 +143,8 @@ def test_a_date_alone_means_its_whole_day(tmp_path: Path, bounds: dict[str, Any]
     collection.add(
         [new_image(name, taken_at=seconds(text)) for name, text in times.items()], unit_vectors(3, 4)
     )
-    view = collection.view()
-    rows = view.rows_at(view.slots_in(view.select(parse_filter({"range": {"taken_at": bounds}}))))
+    snapshot = collection.snapshot()
+    rows = snapshot.scroll(where=Matching(parse_filter({"range": {"taken_at": bounds}})), limit=100_000)
     assert {row.uri for row in rows} == {f"/pictures/{name}.png" for name in expected}
 
 
@@ -198,7 +199,7 @@ NAN, INFINITE = float("nan"), float("inf")
 
 
 def count_of(collection: Collection, condition: dict[str, Any]) -> int:
-    return collection.view().select(parse_filter(condition)).count
+    return collection.snapshot().count(Matching(parse_filter(condition)))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_what_json_cannot_hold_is_stored_as_null_and_every_filter_works(
 ) -> None:
     collection = Collection.open(tmp_path, model_id="m", dim=4)
     ids = collection.add([new_image(0, score=given), new_image(1, score=2, note="x")], unit_vectors(2, 4))
-    assert collection.view().row(ids[0]).metadata == {"score": stored}
+    assert collection.snapshot().rows([ids[0]])[0].metadata == {"score": stored}
     assert count_of(collection, {"exists": "note"}) == 1
     assert count_of(collection, {"range": {"score": {"gt": 1}}}) == 1
     row = collection.patch(ids[1], {"score": given})

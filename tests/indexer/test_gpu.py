@@ -14,7 +14,6 @@ import pytest
 from jaxtyping import Float32
 from numpy import ndarray
 
-from indexer.ann.bitmap import Bitmap
 from indexer.ann.gpu import Gpu, load_cagra
 from indexer.ann.index import Family
 from indexer.ann.plan import plan
@@ -22,26 +21,14 @@ from indexer.ann.rows import Rows
 from indexer.collection.collection import Collection
 from indexer.errors import UnavailableError
 from indexer.filters.language import parse_filter
+from indexer.where import EVERYTHING, Matching, Where
 from tests.support.build import build
+from tests.support.device import Device, gpu_over
 from tests.support.pictures import new_image, unit_vectors
 
 DIM = 32
 COUNT = 3000
 K = 10
-
-
-class Device:
-    """Memory of this machine in the place of a GPU's. `room` False: it has none left."""
-
-    def __init__(self, room: bool = True) -> None:
-        self.room = room
-        self.clones: list[str] = []
-
-    def clone(self, index: Any) -> Any:  # noqa: ANN401
-        if not self.room:
-            raise RuntimeError("Error: 'err == cudaSuccess' failed: out of memory\nmore")
-        self.clones.append(type(index).__name__)
-        return index if isinstance(index, faiss.IndexScalarQuantizer) else faiss.clone_index(index)
 
 
 class FailingIndex:
@@ -53,10 +40,6 @@ class FailingIndex:
 
 class Handle:
     """An index on a device, which nobody searches."""
-
-
-def gpu_over(device: Device) -> Gpu:
-    return Gpu("gpu:0", device.clone)
 
 
 def open_collection(folder: Path, gpu: Gpu | None) -> Collection:
@@ -73,18 +56,18 @@ def filled(folder: Path, gpu: Gpu | None) -> "tuple[Collection, Float32[ndarray,
 def recall(
     collection: Collection,
     query_QD: Float32[ndarray, "q d"],
-    allow: Bitmap | None = None,
+    where: Where = EVERYTHING,
     modes: Sequence[str] = ("top_k",),
 ) -> float:
     """Against the exact scan, of searches that must have been answered in one of `modes`."""
-    view = collection.view()
+    snapshot = collection.snapshot()
     hits = 0
     for query_D in query_QD:
-        found = view.search(query_D, K, allow=allow, recall=0.95)
-        truth = view.search(query_D, K, allow=allow, recall=1.0)
+        found = snapshot.nearest(query_D, K, where=where, recall=0.95)
+        truth = snapshot.nearest(query_D, K, where=where, recall=1.0)
         assert found.mode in modes
-        assert set(found.slots_K.tolist()) <= set(view.slots_in(allow or view.live()).tolist())
-        hits += len(np.intersect1d(found.slots_K, truth.slots_K))
+        assert set(found.ids_K.tolist()) <= set(snapshot.ids(where))
+        hits += len(np.intersect1d(found.ids_K, truth.ids_K))
     return hits / (K * len(query_QD))
 
 
@@ -95,15 +78,15 @@ def test_a_clone_answers_as_the_collection_does_after_deletes_and_additions(
     device = Device()
     collection, vectors_ND = filled(tmp_path, gpu_over(device))
     build(collection, family)
-    assert collection.view().where == "gpu:0"
+    assert collection.snapshot().device == "gpu:0"
     assert device.clones
-    ids = [row.id for row in collection.view().scroll(limit=COUNT)]
+    ids = [row.id for row in collection.snapshot().scroll(limit=COUNT)]
     collection.delete(ids[::5])
     collection.add([new_image(COUNT + i, tenth=0) for i in range(100)], unit_vectors(100, DIM, seed=5))
     query_QD = vectors_ND[::300] + 0.3 * unit_vectors(COUNT // 300, DIM, seed=6)
     assert recall(collection, query_QD) >= 0.95
-    assert collection.snapshots.gpu is not None
-    assert collection.snapshots.gpu.failures == 0
+    assert collection.index_store.gpu is not None
+    assert collection.index_store.gpu.failures == 0
 
 
 @pytest.mark.parametrize("family", ["flat", "ivf_sq8"])
@@ -115,10 +98,10 @@ def test_a_filter_keeps_its_recall_whether_the_device_or_the_cpu_serves_it(
 ) -> None:
     collection, vectors_ND = filled(tmp_path, gpu_over(Device()))
     build(collection, family)
-    view = collection.view()
-    allow = view.select(parse_filter(condition))
-    assert allow.count == round(share * COUNT)
-    assert recall(collection, vectors_ND[::300], allow) >= 0.95
+    snapshot = collection.snapshot()
+    where = Matching(parse_filter(condition))
+    assert snapshot.count(where) == round(share * COUNT)
+    assert recall(collection, vectors_ND[::300], where) >= 0.95
 
 
 def test_a_filter_whose_matches_are_far_from_the_query_is_not_left_to_the_device(tmp_path: Path) -> None:
@@ -129,9 +112,9 @@ def test_a_filter_whose_matches_are_far_from_the_query_is_not_left_to_the_device
     far_N = scores_N < np.quantile(scores_N, 0.6)
     collection.add([new_image(i, far=bool(far)) for i, far in enumerate(far_N)], vectors_ND)
     build(collection, "ivf_sq8")
-    allow = collection.view().select(parse_filter({"match": {"far": True}}))
+    where = Matching(parse_filter({"match": {"far": True}}))
     query_QD = anchor_D + 0.1 * unit_vectors(20, DIM, seed=42)
-    assert recall(collection, query_QD, allow, modes=("top_k", "exact")) >= 0.95
+    assert recall(collection, query_QD, where, modes=("top_k", "exact")) >= 0.95
 
 
 @pytest.mark.parametrize("family", ["flat", "ivf_sq8"])
@@ -142,10 +125,10 @@ def test_a_device_without_room_is_reported_and_the_cpu_searches(
     collection, vectors_ND = filled(tmp_path, gpu_over(device))
     with caplog.at_level(logging.WARNING, "kallos.index"):
         build(collection, family)
-        view = collection.view()
-    assert view.where.startswith("cpu: gpu:0 could not take the index")
-    assert "out of memory" in view.where
-    assert "\n" not in view.where
+        snapshot = collection.snapshot()
+    assert snapshot.device.startswith("cpu: gpu:0 could not take the index")
+    assert "out of memory" in snapshot.device
+    assert "\n" not in snapshot.device
     assert "stays on the CPU" in caplog.text
     assert recall(collection, vectors_ND[::300]) >= 0.95
 
@@ -156,7 +139,7 @@ def test_a_search_that_the_device_fails_at_is_counted_and_answered_by_the_cpu(tm
     build(collection, "flat")
     collection.close()
     collection = open_collection(tmp_path, failing)
-    assert collection.view().where == "gpu:0"
+    assert collection.snapshot().device == "gpu:0"
     assert recall(collection, vectors_ND[::600]) == 1.0
     assert failing.failures >= len(vectors_ND[::600])
 
@@ -166,7 +149,7 @@ def test_an_index_made_for_a_gpu_is_searched_without_one_and_says_so(tmp_path: P
     build(collection, "flat")
     collection.close()
     collection = open_collection(tmp_path, None)
-    assert collection.view().where == "cpu: FAISS sees no GPU"
+    assert collection.snapshot().device == "cpu: FAISS sees no GPU"
     assert recall(collection, vectors_ND[::600]) == 1.0
 
 
@@ -174,7 +157,7 @@ def test_a_cagra_graph_is_not_built_without_a_gpu(tmp_path: Path) -> None:
     collection, _ = filled(tmp_path, None)
     with pytest.raises(UnavailableError, match="faiss-gpu-cuvs"):
         build(collection, "cagra")
-    assert collection.view().family is None
+    assert collection.snapshot().family is None
 
 
 def test_a_cagra_graph_on_disk_is_put_over_the_rows_of_the_collection(tmp_path: Path) -> None:
@@ -226,6 +209,6 @@ def test_a_real_device_answers_as_the_cpu_does(tmp_path: Path, family: Family) -
         assert gpu.has_cagra, "faiss-gpu-cuvs is not installed"
     collection, vectors_ND = filled(tmp_path, gpu)
     build(collection, family)
-    assert collection.view().where == gpu.name
+    assert collection.snapshot().device == gpu.name
     assert recall(collection, vectors_ND[::300]) >= 0.95
     assert gpu.failures == 0

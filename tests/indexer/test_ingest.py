@@ -18,8 +18,10 @@ from indexer.errors import StoreError
 from indexer.filters.language import parse_filter
 from indexer.imaging.decode import Limits
 from indexer.ingest.ingest import Ingest, IngestReport, ItemReport, Progress
-from indexer.sources.sources import Source, SourceFailure, SourceItem, open_source
+from indexer.sources.open import open_source
+from indexer.sources.source import Source, SourceFailure, SourceItem
 from indexer.types import ImageId
+from indexer.where import Matching
 from tests.support.encoder import DIM, ColourEncoder
 from tests.support.files import encoded, noise, write_shard
 from tests.support.limits import nothing_written
@@ -63,11 +65,11 @@ def test_each_picture_is_stored_with_its_own_vector(library: Library) -> None:
     for seed in range(70):  # more than two batches of the encoder
         library.put(f"{seed}.png", seed)
     assert counts(library.index()) == (70, 0, 0, 0, 0)
-    encoder, view = ColourEncoder(), library.collection.view()
-    for row in view.scroll(limit=100):
+    encoder, snapshot = ColourEncoder(), library.collection.snapshot()
+    for row in snapshot.scroll(limit=100):
         seed = int(Path(row.uri).stem)
         expected_D = encoder.encode_images([np.asarray(noise(seed))])[0]
-        np.testing.assert_allclose(view.vectors_at([row.slot])[0], expected_D, atol=1e-3)
+        np.testing.assert_allclose(snapshot.vectors([row.id])[0], expected_D, atol=1e-3)
         assert (row.width, row.height) == (48, 40)
         assert library.thumbnails.get(row.sha256) is not None
 
@@ -76,9 +78,9 @@ def test_a_second_run_finds_nothing_new(library: Library) -> None:
     for seed in range(5):
         library.put(f"{seed}.png", seed)
     library.index()
-    generation = library.collection.view().generation
+    generation = library.collection.snapshot().version
     assert counts(library.index()) == (0, 5, 0, 0, 0)
-    assert library.collection.view().generation == generation
+    assert library.collection.snapshot().version == generation
 
 
 def test_a_touched_file_is_not_encoded_again(library: Library) -> None:
@@ -97,10 +99,10 @@ def test_a_changed_file_keeps_its_id(library: Library) -> None:
     library.put("a.png", 3)
     assert counts(library.index()) == (1, 1, 0, 0, 0)
     assert library.ids() == before
-    view = library.collection.view()
-    row = view.row(library.collection.known()[str(library.folder / "a.png")].id)
+    snapshot = library.collection.snapshot()
+    row = snapshot.rows([library.collection.known()[str(library.folder / "a.png")].id])[0]
     expected_D = ColourEncoder().encode_images([np.asarray(noise(3))])[0]
-    np.testing.assert_allclose(view.vectors_at([row.slot])[0], expected_D, atol=1e-3)
+    np.testing.assert_allclose(snapshot.vectors([row.id])[0], expected_D, atol=1e-3)
 
 
 def test_moves_and_deletions_are_noticed_when_asked(library: Library) -> None:
@@ -231,8 +233,8 @@ def test_equal_files_share_a_vector_and_are_two_pictures(library: Library) -> No
     library.index()
     library.put("b.png", 1)
     assert counts(library.index()) == (1, 1, 0, 0, 0)
-    view = library.collection.view()
-    first, second = view.vectors_at([row.slot for row in view.scroll(limit=10)])
+    snapshot = library.collection.snapshot()
+    first, second = snapshot.vectors([row.id for row in snapshot.scroll(limit=10)])
     np.testing.assert_array_equal(first, second)
 
 
@@ -280,7 +282,7 @@ def test_a_sidecar_that_cannot_be_stored_costs_no_picture(
     report = library.index()
     assert counts(report) == (2, 0, 0, 0, 0)
     assert len(report.warnings) == 1
-    row = library.collection.view().row(library.ids()["a.png"])
+    row = library.collection.snapshot().rows([library.ids()["a.png"]])[0]
     assert row.metadata.get("title") == title
 
 
@@ -302,7 +304,7 @@ def test_a_list_of_urls_that_is_indexed_again_keeps_sizes(library: Library) -> N
     data = encoded(noise(1))
     for expected in ((2, 0, 0, 0, 0), (0, 2, 0, 0, 0)):
         assert counts(index_list(library, lambda _: data)) == expected
-        assert {row.size for row in library.collection.view().scroll(limit=10)} == {len(data)}
+        assert {row.size for row in library.collection.snapshot().scroll(limit=10)} == {len(data)}
 
 
 def test_a_picture_that_is_deleted_while_its_list_runs_is_a_new_one(library: Library) -> None:
@@ -328,7 +330,7 @@ def test_a_stopped_run_keeps_what_it_did_and_goes_on(library: Library) -> None:
     report = library.index(should_stop=lambda: next(asked) >= 60)
     assert report.stopped
     assert 0 < report.indexed <= 60
-    assert library.collection.view().images == report.indexed
+    assert library.collection.snapshot().images == report.indexed
     rest = library.index()
     assert (rest.indexed, rest.unchanged) == (100 - report.indexed, report.indexed)
 
@@ -351,7 +353,7 @@ def test_captions_and_dates_are_stored(library: Library) -> None:
         '{"caption": "a kite", "taken_at": "2001-09-09T01:46:40Z", "stars": 4}'
     )
     library.index()
-    (row,) = library.collection.view().scroll(limit=1)
+    (row,) = library.collection.snapshot().scroll(limit=1)
     assert row.taken_at == 1_000_000_000
     assert {name: row.metadata[name] for name in row.metadata if name != "measured"} == {
         "caption": "a kite",
@@ -369,11 +371,11 @@ def test_a_number_that_a_list_does_not_have_is_stored_as_null(library: Library) 
     }
     pyarrow.parquet.write_table(pa.table(columns), library.folder / "list.parquet")
     library.job.run(open_source(library.folder / "list.parquet", limits=LIMITS))
-    view = library.collection.view()
-    stored = {Path(row.uri).name: row.metadata for row in view.scroll(limit=2)}
+    snapshot = library.collection.snapshot()
+    stored = {Path(row.uri).name: row.metadata for row in snapshot.scroll(limit=2)}
     assert {name: (known["score"], known["sizes"]) for name, known in stored.items()} == {
         "1.png": (0.5, [1.0]),
         "2.png": (None, [None, 3.0]),
     }
-    assert view.select(parse_filter({"range": {"score": {"gt": 0}}})).count == 1
-    assert view.select(parse_filter({"match": {"sizes": 3}})).count == 1
+    assert snapshot.count(Matching(parse_filter({"range": {"score": {"gt": 0}}}))) == 1
+    assert snapshot.count(Matching(parse_filter({"match": {"sizes": 3}}))) == 1

@@ -94,7 +94,7 @@ def test_a_lock_that_cannot_be_written_says_why_and_is_free_afterwards(tmp_path:
     lock = WriterLock(tmp_path / "lock")
     with (
         nothing_written(),
-        pytest.raises(StoreError, match=r"cannot lock .*/lock: File too large"),
+        pytest.raises(StoreError, match=r"cannot write .*/lock: File too large"),
         lock.held(),
     ):
         pass

@@ -13,6 +13,7 @@ from numpy import ndarray
 from indexer.collection.collection import Collection
 from indexer.filters.geo import EARTH_M, are_inside, are_near, distance_m
 from indexer.filters.language import parse_filter
+from indexer.where import Matching
 from tests.support.pictures import new_image, unit_vectors
 
 HALF_WAY_M = np.pi * EARTH_M
@@ -124,8 +125,8 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 def test_places_are_found_over_the_antimeridian_and_at_a_pole_and_missing_ones_never(
     collection: Collection, document: dict[str, Any], expected: set[str]
 ) -> None:
-    view = collection.view()
-    found = view.rows_at(view.slots_in(view.select(parse_filter(document))))
+    snapshot = collection.snapshot()
+    found = snapshot.scroll(where=Matching(parse_filter(document)), limit=100_000)
     assert {row.uri for row in found} == {f"/pictures/{name}.png" for name in expected}
 
 
@@ -133,6 +134,6 @@ def test_a_place_that_is_edited_is_found_where_it_is_now(tmp_path: Path) -> None
     collection = Collection.open(tmp_path, model_id="m", dim=4)
     (image_id,) = collection.add([new_image("a", latitude=1.0, longitude=1.0)], unit_vectors(1, 4))
     here = parse_filter({"geo_radius": {"latitude": 1, "longitude": 1, "radius_m": 10}})
-    assert collection.ids_where(here) == [image_id]
+    assert collection.snapshot().ids(Matching(here)) == [image_id]
     collection.patch(image_id, {"latitude": 1.001})  # 111 m to the north
-    assert collection.ids_where(here) == []
+    assert collection.snapshot().ids(Matching(here)) == []

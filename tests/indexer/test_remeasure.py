@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from indexer.attributes import Stored
 from indexer.blobs.originals import OriginalStore
 from indexer.blobs.thumbnails import ThumbnailStore
 from indexer.collection.collection import Collection
@@ -16,8 +17,9 @@ from indexer.imaging.measurer import Measurer
 from indexer.imaging.measures import FIELDS
 from indexer.ingest.ingest import Ingest
 from indexer.ingest.remeasure import MeasureReport, measure_missing
-from indexer.sources.sources import open_source
+from indexer.sources.open import open_source
 from indexer.types import ImageId, ImageRow
+from indexer.where import Band
 from tests.support.encoder import DIM, ColourEncoder
 from tests.support.files import encoded, noise
 
@@ -41,7 +43,7 @@ class Old:
             self.collection.patch(row.id, {"measured": None})
 
     def rows(self) -> list[ImageRow]:
-        return self.collection.view().scroll(limit=1000)
+        return self.collection.snapshot().scroll(limit=1000)
 
     def measured(self) -> dict[ImageId, object]:
         return {row.id: row.metadata.get("measured") for row in self.rows()}
@@ -70,20 +72,19 @@ def old(tmp_path: Path) -> Old:
 def test_indexing_measures_and_fields_see_it(old: Old) -> None:
     assert all(isinstance(value, dict) and len(value) == len(FIELDS) for value in old.fresh.values())
     old.run()
-    view = old.collection.view()
-    numbers = view.numbers("measured.brightness")[view.live().rows()]
-    assert len(numbers) == 6
-    assert ((numbers > 0) & (numbers < 1)).all()
+    snapshot = old.collection.snapshot()
+    inside = Band(Stored("measured.brightness"), 1e-9, 1.0)
+    assert snapshot.count(inside) == snapshot.images == 6
 
 
 def test_originals_give_back_the_very_values_of_indexing(old: Old) -> None:
     for row in old.rows():
         old.thumbnails.drop(row.sha256)
-    before = {row.id: old.collection.view().vectors_at([row.slot])[0].tolist() for row in old.rows()}
+    before = {row.id: old.collection.snapshot().vectors([row.id])[0].tolist() for row in old.rows()}
     report = old.run()
     assert (report.measured, report.failed, report.stopped) == (6, {}, False)
     assert old.measured() == old.fresh
-    after = {row.id: old.collection.view().vectors_at([row.slot])[0].tolist() for row in old.rows()}
+    after = {row.id: old.collection.snapshot().vectors([row.id])[0].tolist() for row in old.rows()}
     assert after == before
     assert verify(old.data, full=True).problems == []
 
@@ -101,16 +102,16 @@ def test_thumbnails_are_enough(old: Old) -> None:
 
 def test_a_second_run_changes_nothing(old: Old) -> None:
     old.run()
-    generation = old.collection.view().generation
+    generation = old.collection.snapshot().version
     assert old.run() == MeasureReport()
-    assert old.collection.view().generation == generation
+    assert old.collection.snapshot().version == generation
 
 
 def test_what_a_person_wrote_stays(old: Old) -> None:
     image_id = old.rows()[0].id
     old.collection.patch(image_id, {"measured": {"brightness": 0.987}, "caption": "mine"})
     old.run()
-    row = old.collection.view().row(image_id)
+    row = old.collection.snapshot().rows([image_id])[0]
     assert row.metadata["caption"] == "mine"
     assert isinstance(row.metadata["measured"], dict)
     assert row.metadata["measured"]["brightness"] == 0.987
@@ -172,7 +173,7 @@ def test_a_model_of_the_users_own_sees_each_picture_when_it_is_indexed(tmp_path:
     )
     report = ingest.run(open_source(folder, limits=LIMITS))
     assert (report.indexed, report.failed) == (2, [])
-    tall, wide = (row.metadata["measured"] for row in collection.view().scroll())
+    tall, wide = (row.metadata["measured"] for row in collection.snapshot().scroll())
     assert isinstance(tall, dict)
     assert isinstance(wide, dict)
     assert (wide["left"], "unknown" in wide, "left" in tall) == (200.0, False, False)

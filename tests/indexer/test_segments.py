@@ -2,24 +2,20 @@
 
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 from jaxtyping import Float32
 from numpy import ndarray
 
 from indexer.ann.build import Watch
-from indexer.ann.build import build as build_index
 from indexer.ann.index import Family
-from indexer.ann.ivf import Ivf
-from indexer.ann.rows import Rows
-from indexer.ann.segment import Segment
 from indexer.collection.backup import backup, restore
 from indexer.collection.collection import Collection
 from indexer.collection.compaction import compact
 from indexer.collection.verify import verify
 from indexer.disk.mapping import map_beyond
 from indexer.filters.language import parse_filter
+from indexer.where import EVERYTHING, Matching
 from tests.support.build import AIMS, build
 from tests.support.pictures import new_image, unit_vectors
 
@@ -49,22 +45,22 @@ def grown(folder: Path, family: Family, batches: int, batch: int = 60) -> Collec
 
 
 def segments(collection: Collection) -> list[str]:
-    return [one.file.name for one in collection.snapshots.manifest(0).segments]
+    return [one.file.name for one in collection.index_store.manifest(0).segments]
 
 
 def recall_at_10(collection: Collection, condition: object = None) -> float:
     """Against NumPy over the stored rows; the queries are pictures, old and new, with noise."""
-    view = collection.view()
-    allow = view.live() if condition is None else view.select(parse_filter(condition))
-    row_N, rng = allow.rows(), np.random.default_rng(5)
-    known_ND = view.matrix.take(row_N)
-    query_QD = known_ND[:: len(row_N) // 60] + 0.05 * rng.standard_normal((1, DIM)).astype(np.float32)
+    snapshot = collection.snapshot()
+    where = EVERYTHING if condition is None else Matching(parse_filter(condition))
+    ids_N, rng = np.array(snapshot.ids(where)), np.random.default_rng(5)
+    known_ND = snapshot.vectors(ids_N)
+    query_QD = known_ND[:: len(ids_N) // 60] + 0.05 * rng.standard_normal((1, DIM)).astype(np.float32)
     hits = 0
     for query_D in query_QD:
-        truth_K = row_N[np.argsort(-(known_ND @ query_D), kind="stable")[:10]]
-        found = view.search(query_D, 10, allow=allow, recall=0.95)
+        truth_K = ids_N[np.argsort(-(known_ND @ query_D), kind="stable")[:10]]
+        found = snapshot.nearest(query_D, 10, where, recall=0.95)
         assert found.mode == "top_k"
-        hits += len(np.intersect1d(view.rows_of(found.slots_K), truth_K))
+        hits += len(np.intersect1d(found.ids_K, truth_K))
     return hits / (10 * len(query_QD))
 
 
@@ -74,9 +70,9 @@ def test_new_rows_are_searched_through_the_index_at_the_recall_asked_for(
     tmp_path: Path, family: Family
 ) -> None:
     collection = grown(tmp_path, family, batches=20)
-    view = collection.view()
-    assert len(view.matrix) == 4200
-    assert (view.base, view.built) == (3000, 4200)  # every second batch fills a segment
+    snapshot = collection.snapshot()
+    assert len(snapshot.matrix) == 4200
+    assert (snapshot.base_rows, snapshot.covered_rows) == (3000, 4200)  # every second batch fills a segment
     assert recall_at_10(collection) >= 0.95
     assert recall_at_10(collection, {"match": {"parity": 1}}) >= 0.95
     known = sorted(collection.known().items())
@@ -87,56 +83,33 @@ def test_new_rows_are_searched_through_the_index_at_the_recall_asked_for(
 
 def test_equal_neighbours_become_one_so_there_are_few_files(tmp_path: Path) -> None:
     collection = grown(tmp_path, "ivf_sq8", batches=26)  # 13 pieces: 8 + 4 + 1
-    ends = [one.end for one in collection.snapshots.manifest(0).segments]
+    ends = [one.end for one in collection.index_store.manifest(0).segments]
     assert ends == [3000 + 8 * 120, 3000 + 12 * 120, 3000 + 13 * 120]
     assert sorted(path.name for path in (tmp_path / "default").glob("segment-*")) == sorted(
         segments(collection)
     )
 
 
-@pytest.mark.parametrize("family", INVERTED)
-def test_a_segment_is_the_same_whether_made_at_once_or_of_neighbours_and_read_back(
-    tmp_path: Path, family: Family
-) -> None:
-    rows = Rows(unit_vectors(900, DIM).astype(np.float16))
-    base = build_index(Rows(rows.rows_ND[:500]), family, tmp_path, Watch())
-    assert isinstance(base, Ivf)
-    index = base.index
-    pieces = [Segment.over(rows, first, first + 100, index) for first in (500, 600)]
-    Segment.over(rows, 700, 900, index, pieces).save(tmp_path / "merged")
-    merged = Segment.load(tmp_path / "merged", 500, index)
-    whole = Segment.over(rows, 500, 900, index)
-    assert (merged.first, merged.end) == (whole.first, whole.end) == (500, 900)
-    probing = faiss.SearchParametersIVF(nprobe=5)
-    distance_QL, list_QL = index.quantizer.search(unit_vectors(10, DIM, 3), 5)
-    for query_D, lists_L, distance_L in zip(unit_vectors(10, DIM, 3), list_QL, distance_QL, strict=True):
-        score_K, row_K = whole.best(query_D, 400, lists_L, distance_L, probing)
-        assert set(row_K) == set(500 + np.flatnonzero(np.isin(whole.list_of_row_N, lists_L)))
-        again_K, again_row_K = merged.best(query_D, 400, lists_L, distance_L, probing)
-        np.testing.assert_array_equal(np.sort(again_row_K), np.sort(row_K))
-        np.testing.assert_array_equal(np.sort(again_K), np.sort(score_K))
-
-
 def test_another_process_and_a_reader_at_work_both_see_what_they_should(tmp_path: Path) -> None:
     collection = grown(tmp_path, "ivf_sq8", batches=2)
     reader = open_collection(tmp_path)
-    old = reader.view()
-    assert old.built == 3120
+    old = reader.snapshot()
+    assert old.covered_rows == 3120
     new_ND = fill(collection, 240, seed=50)
-    assert (old.built, len(old.matrix)) == (3120, 3120)
+    assert (old.covered_rows, len(old.matrix)) == (3120, 3120)
     query_D = new_ND[7]
-    assert old.search(query_D, 1).scores_K[0] < 0.999
-    assert reader.view().built == 3360
-    assert reader.view().search(query_D, 1).scores_K[0] > 0.999
+    assert old.nearest(query_D, 1).scores_K[0] < 0.999
+    assert reader.snapshot().covered_rows == 3360
+    assert reader.snapshot().nearest(query_D, 1).scores_K[0] > 0.999
     # Its files are gone from the folder, and still open.
-    assert old.search(unit_vectors(1, DIM, 1)[0], 5).mode == "top_k"
+    assert old.nearest(unit_vectors(1, DIM, 1)[0], 5).mode == "top_k"
 
 
 def test_edits_fill_segments_too(tmp_path: Path) -> None:
     collection = grown(tmp_path, "ivf_sq8", batches=0)
-    ids = collection.ids_where(parse_filter({"exists": "parity"}))[:SEGMENT_ROWS]
+    ids = collection.snapshot().ids(Matching(parse_filter({"exists": "parity"})))[:SEGMENT_ROWS]
     assert collection.fill({image_id: {"seen": True} for image_id in ids}) == SEGMENT_ROWS
-    assert collection.view().built == 3000 + SEGMENT_ROWS
+    assert collection.snapshot().covered_rows == 3000 + SEGMENT_ROWS
 
 
 def test_what_comes_during_a_build_is_in_the_lists_when_it_comes_into_force(tmp_path: Path) -> None:
@@ -148,8 +121,8 @@ def test_what_comes_during_a_build_is_in_the_lists_when_it_comes_into_force(tmp_
             fill(collection, 90, seed)
 
     assert compact(collection, AIMS, family="ivf_sq8", watch=Watch(tell=tell)).built == 3120
-    view = collection.view()
-    assert (view.base, view.built, len(view.matrix)) == (3120, 3570, 3570)
+    snapshot = collection.snapshot()
+    assert (snapshot.base_rows, snapshot.covered_rows, len(snapshot.matrix)) == (3120, 3570, 3570)
     assert recall_at_10(collection) >= 0.95
     assert verify(tmp_path, full=True).problems == []
 
@@ -157,7 +130,7 @@ def test_what_comes_during_a_build_is_in_the_lists_when_it_comes_into_force(tmp_
 @pytest.mark.slow
 def test_what_comes_while_space_is_given_back_is_in_the_lists_soon_after(tmp_path: Path) -> None:
     collection = grown(tmp_path, "ivf_rabitq", batches=4)
-    collection.delete(collection.ids_where(parse_filter({"match": {"parity": 0}})))
+    collection.delete(collection.snapshot().ids(Matching(parse_filter({"match": {"parity": 0}}))))
     came = iter([70])
 
     def tell(_stage: str, _done: int, _of: int) -> None:
@@ -165,8 +138,8 @@ def test_what_comes_while_space_is_given_back_is_in_the_lists_soon_after(tmp_pat
             fill(collection, 130, seed)
 
     compact(collection, AIMS, family="ivf_rabitq", reclaim=True, watch=Watch(tell=tell))
-    view = collection.view()
-    assert (view.base, view.built, len(view.matrix)) == (1620, 1750, 1750)
+    snapshot = collection.snapshot()
+    assert (snapshot.base_rows, snapshot.covered_rows, len(snapshot.matrix)) == (1620, 1750, 1750)
     assert recall_at_10(collection) >= 0.95
 
 
@@ -188,13 +161,13 @@ def test_a_damaged_segment_costs_only_its_rows_and_the_next_one_covers_them(
         path.write_bytes((tmp_path / "default" / first).read_bytes())
 
     collection = open_collection(tmp_path)
-    view = collection.view()
-    assert (view.built, len(view.matrix)) == (3240, 3360)
+    snapshot = collection.snapshot()
+    assert (snapshot.covered_rows, len(snapshot.matrix)) == (3240, 3360)
     assert "all rows behind 3240" in caplog.text
-    assert view.search(unit_vectors(60, DIM, 6)[3], 1).scores_K[0] > 0.999
+    assert snapshot.nearest(unit_vectors(60, DIM, 6)[3], 1).scores_K[0] > 0.999
     assert [problem.code for problem in verify(tmp_path, full=False).problems] == ["index_damaged"]
     fill(collection, SEGMENT_ROWS, seed=80)
-    assert collection.view().built == 3460
+    assert collection.snapshot().covered_rows == 3460
     assert verify(tmp_path, full=True).problems == []
 
 
@@ -208,9 +181,9 @@ def test_an_index_of_a_newer_database_is_left_aside(tmp_path: Path) -> None:
     (tmp_path / "old.sqlite").replace(tmp_path / "kallos.sqlite")
 
     collection = open_collection(tmp_path)
-    view = collection.view()
-    assert (view.built, len(view.matrix)) == (0, 3060)
-    assert view.search(unit_vectors(60, DIM, 1)[3], 1).scores_K[0] > 0.999
+    snapshot = collection.snapshot()
+    assert (snapshot.covered_rows, len(snapshot.matrix)) == (0, 3060)
+    assert snapshot.nearest(unit_vectors(60, DIM, 1)[3], 1).scores_K[0] > 0.999
     assert [problem.code for problem in verify(tmp_path, full=False).problems] == ["index_foreign"]
 
 
@@ -228,7 +201,7 @@ def test_a_backup_has_the_segments_that_its_database_knows(tmp_path: Path) -> No
     assert verify(tmp_path / "backup", full=True).problems == []
     restore(tmp_path / "backup", tmp_path / "restored")
     restored = open_collection(tmp_path / "restored")
-    assert (restored.view().built, len(restored.view().matrix)) == (3240, 3720)
+    assert (restored.snapshot().covered_rows, len(restored.snapshot().matrix)) == (3240, 3720)
 
     backup(tmp_path / "data", tmp_path / "backup")
     names = {path.name for path in (tmp_path / "backup" / "default").glob("segment-*")}
@@ -238,7 +211,7 @@ def test_a_backup_has_the_segments_that_its_database_knows(tmp_path: Path) -> No
 
 def test_a_graph_is_not_extended(tmp_path: Path) -> None:
     collection = grown(tmp_path, "hnsw", batches=4)
-    assert collection.view().built == 3000
+    assert collection.snapshot().covered_rows == 3000
     assert segments(collection) == []
 
 

@@ -13,7 +13,9 @@ import pytest
 
 from indexer.errors import InvalidInputError, UnreadableImageError
 from indexer.imaging.decode import Limits
-from indexer.sources.sources import FolderSource, SourceFailure, SourceItem, open_source
+from indexer.sources.folder import FolderSource
+from indexer.sources.open import open_source
+from indexer.sources.source import SourceFailure, SourceItem
 from tests.support.files import encoded, noise, write_shard
 from tests.support.processes import PATIENCE_S
 

@@ -208,6 +208,27 @@ def test_wrong_input_is_named() -> None:
         qualities(np.array([1.0, np.nan]))
 
 
+@pytest.mark.parametrize("order", [0.0, -0.0, math.nan])
+def test_an_order_that_only_rounding_would_answer_is_refused(order: float) -> None:
+    with pytest.raises(InvalidInputError, match=r"expected a number above 0"):
+        vendi_score(np.eye(2), order)
+
+
+@pytest.mark.parametrize("order", [0.05, 0.5])
+def test_rounding_is_no_difference(order: float) -> None:
+    """Eight different rows, each a hundred times: of 800 eigenvalues 792 are zero but for rounding."""
+    rows_ND = np.random.default_rng(0).standard_normal((8, 16)).astype(np.float32)
+    few_NN = embedding_kernel(rows_ND)
+    many_NN = embedding_kernel(np.tile(rows_ND, (100, 1)))
+    assert vendi_score(many_NN, order) == pytest.approx(vendi_score(few_NN, order), rel=1e-6)
+
+
+@pytest.mark.parametrize("kernel", [np.ones((2, 3)), np.array([[1, np.nan], [np.nan, 1]])])
+def test_matrices_that_are_no_kernel_are_refused(kernel: ndarray) -> None:
+    with pytest.raises(InvalidInputError, match="expected a square, symmetric, finite matrix"):
+        vendi_score(kernel)
+
+
 def test_nothing_stays_nothing() -> None:
     none = np.empty((0, 0))
     assert vendi_score(none) == 0.0

@@ -17,7 +17,7 @@ from indexer.imaging.decode import Limits
 from indexer.tables.axes import Axis, AxisStore
 from indexer.types import ImageId
 from rerank.axes.defaults import ensure_default_axes
-from rerank.axes.teach import teach_by_extremes
+from rerank.axes.fit_axis import fit_by_extremes
 from rerank.engine import Engine
 from rerank.types import IdPart, RankQuery, SearchQuery, TextPart, VectorPart
 from tests.support.encoder import DIM, ColourEncoder
@@ -50,7 +50,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Stand:
     encoder, axes = ColourEncoder(), AxisStore(collection.database, "default")
     ensure_default_axes(axes, encoder)
     for name, high, low in (("warm", ids[:5], ids[5:10]), ("bright", ids[20:22], ids[30:33])):
-        axes.put(teach_by_extremes(name, high, low, collection, encoder))
+        axes.put(fit_by_extremes(name, high, low, collection, encoder))
     stored_ND = vectors_ND.astype(np.float16).astype(np.float32)
     return Stand(open_engine(collection, axes), axes, collection, stored_ND, ids, taken_N)
 
@@ -138,7 +138,7 @@ def test_pages_stay_true_while_others_write(tmp_path: Path) -> None:
     vectors_ND = unit_vectors(60, DIM, seed=1)
     ids = collection.add([new_image(i) for i in range(60)], vectors_ND)
     axes = AxisStore(collection.database, "default")
-    axes.put(teach_by_extremes("warm", ids[:3], ids[3:6], collection, ColourEncoder()))
+    axes.put(fit_by_extremes("warm", ids[:3], ids[3:6], collection, ColourEncoder()))
     engine = open_engine(collection, axes)
 
     def page(cursor: str | None) -> tuple[list[int], str | None]:

@@ -11,7 +11,7 @@ from indexer.collection.collection import Collection
 from indexer.collection.compaction import Aims, compact
 from indexer.filters.language import parse_filter
 from indexer.tables.axes import AxisStore
-from rerank.axes.teach import FromExtremes, teach
+from rerank.axes.fit_axis import FromExtremes, fit_axis
 from rerank.types import SearchQuery, VectorPart
 from tests.support.encoder import DIM, ColourEncoder
 from tests.support.engine import open_engine
@@ -33,7 +33,7 @@ def test_a_mixed_search_equals_brute_force_over_100_000_pictures(tmp_path: Path,
     if indexed:
         compact(collection, Aims(memory_bytes=1 << 28, threads=2), family="ivf_sq8")
     axes = AxisStore(collection.database, "default")
-    axes.put(teach("warm", FromExtremes((1, 2, 3), (4, 5, 6)), collection, ColourEncoder()))
+    axes.put(fit_axis("warm", FromExtremes((1, 2, 3), (4, 5, 6)), collection, ColourEncoder()))
     direction_D = axes.get("warm").direction_D
     assert direction_D is not None
     engine = open_engine(collection, axes)

@@ -1,4 +1,4 @@
-"""Pages of an ordered list, put together, are the list, also when pictures move to other slots meanwhile."""
+"""Pages of an ordered list, put together, are the list, also when an approximate search finds others."""
 
 from random import Random
 
@@ -6,62 +6,36 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.types import ImageId, ImageRow, Slot
+from indexer.protocols import Matches, Version
 from rerank.cursor import Cursor
-from rerank.page import Page, Scored, best
+from rerank.page import Cut, Page, following
 
-SCORES = st.lists(st.sampled_from([0.5, 0.25, -1.0, 0.1, float("nan")]), max_size=30)
-
-
-def scored(scores: list[float], slots: list[int]) -> Scored:
-    """The picture with id i has `scores[i]` and stands in `slots[i]`; given by rising slot."""
-    order = np.argsort(slots, kind="stable")
-    return Scored(np.array(scores, np.float32)[order], np.array(slots, np.int64)[order], order.astype(float))
+SCORES = st.lists(st.sampled_from([0.5, 0.25, -1.0, 0.1]), max_size=30)
 
 
-def rows_of(part: Scored, slots: list[int]) -> list[ImageRow]:
-    return [
-        ImageRow(ImageId(slots.index(slot)), Slot(slot), "", "", 0, 0, 1, 1, "png", None, 0.0, {})
-        for slot in part.slots_K.tolist()
-    ]
+def best(scores: list[float], k: int) -> Matches:
+    """The `k` best; picture i has `scores[i]`."""
+    order = np.argsort(-np.array(scores, np.float32), kind="stable")[:k]
+    return Matches(order, np.array(scores, np.float32)[order], "top_k", len(scores))
 
 
-def reference(scores: list[float], ascending: bool) -> list[int]:
-    known = [i for i, s in enumerate(scores) if s == s]
-    unknown = [i for i, s in enumerate(scores) if s != s]
-    return sorted(known, key=lambda i: (scores[i] if ascending else -scores[i], i)) + unknown
+def first_cursor() -> Cursor:
+    return Cursor("f", Version(1, (2, 3)))
 
 
-@given(SCORES, st.integers(1, 40), st.booleans())
-def test_best_is_a_stable_sort_with_the_unknown_last(scores: list[float], k: int, ascending: bool) -> None:
-    found = best(scored(scores, list(range(len(scores)))), k, ascending=ascending)
-    assert found.slots_K.tolist() == reference(scores, ascending)[:k]
-
-
-@given(SCORES, st.integers(1, 7), st.booleans(), st.floats(0, 1), st.randoms())
-def test_pages_put_together_are_the_whole_list_though_pictures_move(
-    scores: list[float], limit: int, ascending: bool, share: float, random: Random
-) -> None:
-    slots = list(range(len(scores)))
-    cursor: Cursor | None = Cursor("f", len(scores), len(scores))
+@given(SCORES, st.integers(1, 7))
+def test_pages_put_together_are_the_whole_list(scores: list[float], limit: int) -> None:
+    cursor: Cursor | None = first_cursor()
     seen: list[int] = []
     while cursor is not None:
-        page = Page(
-            Cursor.decode(cursor.encode(), fingerprint="f"),
-            limit,
-            [slots[image_id] for image_id in cursor.ties],
-        )
-        ordered = best(scored(scores, slots), page.wanted, ascending=ascending)
-        assert not page.lacks(ordered, page.wanted, ascending=ascending)
-        cut = page.cut(ordered, deepest=None, ascending=ascending)
-        assert len(cut.scored.slots_K) <= limit
-        rows = rows_of(cut.scored, slots)
-        cursor = page.following(cut, rows, {})
-        seen += [row.id for row in rows]
-        for image_id in range(len(scores)):
-            if random.random() < share:
-                slots[image_id] = max(slots) + 1
-    assert seen == reference(scores, ascending)
+        page = Page(Cursor.decode(cursor.encode()), limit)
+        ordered = best(scores, page.wanted)
+        assert not page.lacks(ordered, page.wanted)
+        cut = page.cut(ordered, deepest=None)
+        assert len(cut.matches.ids_K) <= limit
+        cursor = following(page.cursor, cut, {})
+        seen += cut.matches.ids_K.tolist()
+    assert seen == sorted(range(len(scores)), key=lambda i: (-scores[i], i))
 
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=30), st.integers(1, 5), st.randoms())
@@ -71,28 +45,32 @@ def test_pages_stay_true_when_equal_scores_swap_places_in_the_last_bit(
     random: Random,
 ) -> None:
     rounded = [round(score, 2) for score in scores]
-    slots = list(range(len(scores)))
-    cursor: Cursor | None = Cursor("f", len(scores), len(scores))
+    cursor: Cursor | None = first_cursor()
     seen: list[int] = []
     while cursor is not None:
         noisy = [score + random.choice([-1e-7, 0.0, 1e-7]) for score in rounded]
-        page = Page(cursor, limit, cursor.ties)
         # A computation in other batches may order equals differently: all of them are offered again.
-        cut = page.cut(best(scored(noisy, slots), len(noisy)), deepest=None)
-        cursor = page.following(cut, rows_of(cut.scored, slots), {})
-        seen += cut.scored.slots_K.tolist()
-    assert sorted(seen) == slots
+        cut = Page(cursor, limit).cut(best(noisy, len(noisy)), deepest=None)
+        cursor = following(cursor, cut, {})
+        seen += cut.matches.ids_K.tolist()
+    assert sorted(seen) == list(range(len(scores)))
     assert [rounded[i] for i in seen] == sorted(rounded, reverse=True)
 
 
-def test_a_picture_that_rises_above_the_page_does_not_end_the_list() -> None:
-    slots = list(range(6))
-    first = Page(Cursor("f", 6, 6), 2)
-    cut = first.cut(best(scored([6, 5, 4, 3, 2, 1], slots), first.wanted), deepest=None)
-    cursor = first.following(cut, rows_of(cut.scored, slots), {})
+def test_a_picture_that_is_found_late_above_the_page_does_not_end_the_list() -> None:
+    first = Page(first_cursor(), 2)
+    cursor = following(first.cursor, first.cut(best([6.0, 5, 4, 3, 2, 1], first.wanted), deepest=None), {})
     assert cursor is not None
-    second = Page(cursor, 2, cursor.ties)
-    risen = scored([6, 5, 4, 3, 2, 7], slots)
-    assert second.lacks(best(risen, second.wanted), second.wanted)
-    assert not second.lacks(best(risen, 6), 10)  # there are no more
-    assert second.cut(best(risen, 6), deepest=None).scored.slots_K.tolist() == [2, 3]
+    second = Page(cursor, 2)
+    found_late = [6.0, 5, 4, 3, 2, 7]
+    assert second.lacks(best(found_late, second.wanted), second.wanted)
+    assert not second.lacks(best(found_late, 6), 10)  # there are no more
+    assert second.cut(best(found_late, 6), deepest=None).matches.ids_K.tolist() == [2, 3]
+
+
+def test_pictures_without_a_value_are_followed_by_id() -> None:
+    page = Matches(np.array([4, 9]), np.array([0.5, np.nan], np.float32), "exact", 3)
+    cursor = following(first_cursor(), Cut(page, is_last=False), {})
+    assert cursor is not None
+    assert (cursor.score, cursor.ties, cursor.shown) == (None, (9,), 2)
+    assert Cursor.decode(cursor.encode()).place == cursor.place

@@ -1,24 +1,29 @@
 """Orders, percentile bands and distributions against NumPy, while a collection grows and shrinks."""
 
 import itertools
+from collections.abc import Iterator, Sequence, Set
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.ann.bitmap import Bitmap
+from indexer.attributes import Stored, Term
 from indexer.collection.collection import Collection
 from indexer.collection.compaction import Aims, compact
 from indexer.errors import InvalidCursorError, InvalidQueryError
-from indexer.tables.axes import AxisStore
+from indexer.protocols import Snapshot
+from indexer.tables.axes import Axis, AxisStore
 from indexer.types import ImageId
-from rerank.axes.cache import AxisValues
-from rerank.axes.teach import teach_by_extremes, teach_by_field
+from indexer.where import both
+from rerank.axes.fit_axis import fit_by_extremes, fit_by_field
+from rerank.axes.statistics import MomentsCache
+from rerank.axes.terms import AxisScorer
 from rerank.engine import Engine
-from rerank.page import Scored, best
 from rerank.types import RankQuery, SearchQuery, VectorPart
 from tests.support.encoder import DIM, ColourEncoder
 from tests.support.engine import open_engine
@@ -80,9 +85,9 @@ def stand(tmp_path: Path) -> Stand:
     stand = Stand(collection, axes, open_engine(collection, axes), {}, {})
     stand.add(N, seed=1)
     ids = [ImageId(i) for i in stand.vector]
-    axes.put(teach_by_extremes("warm", ids[:5], ids[5:10], collection, ColourEncoder()))
-    axes.put(teach_by_extremes("bright", ids[20:22], ids[30:33], collection, ColourEncoder()))
-    axes.put(teach_by_field("price", "price", collection, ColourEncoder()))
+    axes.put(fit_by_extremes("warm", ids[:5], ids[5:10], collection, ColourEncoder()))
+    axes.put(fit_by_extremes("bright", ids[20:22], ids[30:33], collection, ColourEncoder()))
+    axes.put(fit_by_field("price", "price", collection, ColourEncoder()))
     return stand
 
 
@@ -117,7 +122,7 @@ def test_an_axis_taught_again_orders_anew(stand: Stand) -> None:
     stand.engine.rank(RankQuery({"warm": 1.0}))
     stand.axes.delete("warm")
     ids = [ImageId(i) for i in stand.vector]
-    stand.axes.put(teach_by_extremes("warm", ids[5:10], ids[:5], stand.collection, ColourEncoder()))
+    stand.axes.put(fit_by_extremes("warm", ids[5:10], ids[:5], stand.collection, ColourEncoder()))
     total = stand.total({"warm": 1.0})
     top = stand.engine.rank(RankQuery({"warm": 1.0}, limit=1)).hits[0]
     assert top.image.id == max(total, key=lambda image_id: total[image_id])
@@ -128,7 +133,7 @@ def test_no_page_goes_on_with_another_axis(stand: Stand) -> None:
     query = VectorPart(unit_vectors(2, DIM, seed=8)[0])
     ranked = stand.engine.rank(RankQuery({"warm": 1.0}, limit=5)).cursor
     found = stand.engine.search(SearchQuery((query,), axes={"warm": 1.0}, limit=5)).cursor
-    stand.axes.put(teach_by_extremes("warm", ids[5:10], ids[:5], stand.collection, ColourEncoder()))
+    stand.axes.put(fit_by_extremes("warm", ids[5:10], ids[:5], stand.collection, ColourEncoder()))
     with pytest.raises(InvalidCursorError):
         stand.engine.rank(RankQuery({"warm": 1.0}, limit=5, cursor=ranked))
     with pytest.raises(InvalidCursorError):
@@ -138,34 +143,51 @@ def test_no_page_goes_on_with_another_axis(stand: Stand) -> None:
 VALUES = st.lists(st.sampled_from([0.0, 1.0, 2.0, 2.5, -3.0, float("nan")]), min_size=1, max_size=40)
 
 
-def axis_values(values: list[float], dead: set[int]) -> AxisValues:
-    alive = Bitmap.full(len(values)).without(sorted(dead))
-    return AxisValues(np.array(values), alive)
+@contextmanager
+def with_values(
+    values: Sequence[float], dead: Set[int] = frozenset()
+) -> Iterator[tuple[Snapshot, AxisScorer]]:
+    """A collection whose picture i + 1 has `values[i]` in a field, unless that is NaN, without the dead."""
+    with (
+        TemporaryDirectory() as folder,
+        closing(Collection.open(Path(folder), model_id="colours-1", dim=DIM)) as collection,
+    ):
+        images = [new_image(i, **({} if np.isnan(v) else {"value": v})) for i, v in enumerate(values)]
+        ids = collection.add(images, unit_vectors(len(values), DIM))
+        collection.delete([i for n, i in enumerate(ids) if n in dead])
+        axes = AxisStore(collection.database, "default")
+        axes.put(Axis("value", "field", "field", "colours-1", None, "value", "exact", "", inputs={}))
+        yield collection.snapshot(), AxisScorer(axes, "colours-1", MomentsCache())
 
 
-def band_of(values: AxisValues, low: float, high: float) -> np.ndarray:
-    return values.within(values.limits(low, high)).rows()
+def band_of(snapshot: Snapshot, scorer: AxisScorer, low: float, high: float) -> list[int]:
+    """Positions of the pictures in a band of percentiles."""
+    limits = scorer.limits({"value": (low, high)}, snapshot, {})
+    return [image_id - 1 for image_id in snapshot.ids(both(*scorer.within(limits)))]
 
 
 @given(VALUES, st.sets(st.integers(0, 39)), st.lists(st.floats(0.1, 99.9), max_size=4, unique=True))
+@settings(max_examples=30, deadline=None)
 def test_neighbouring_bands_hold_every_picture_with_a_value_once(
     values: list[float], dead: set[int], cuts: list[float]
 ) -> None:
-    kept = axis_values(values, dead)
     edges = [0.0, *sorted(cuts), 100.0]
-    bands = [band_of(kept, low, high) for low, high in itertools.pairwise(edges)]
+    with with_values(values, dead) as (snapshot, scorer):
+        bands = [band_of(snapshot, scorer, low, high) for low, high in itertools.pairwise(edges)]
     expected = [i for i, value in enumerate(values) if value == value and i not in dead]
-    assert sorted(np.concatenate(bands).tolist()) == expected
+    assert sorted(itertools.chain(*bands)) == expected
     for lower, upper in itertools.pairwise(bands):
-        if len(lower) and len(upper):
+        if lower and upper:
             assert max(values[i] for i in lower) < min(values[i] for i in upper)
 
 
 @given(st.integers(1, 300), st.integers(0, 99), st.integers(1, 100))
+@settings(max_examples=30, deadline=None)
 def test_a_band_of_distinct_values_has_its_share(count: int, low: int, width: int) -> None:
     high = min(100, low + width)
     values = np.random.default_rng(count).permutation(count).astype(float)
-    members = band_of(axis_values(values.tolist(), set()), low, high)
+    with with_values(values.tolist()) as (snapshot, scorer):
+        members = band_of(snapshot, scorer, low, high)
     ranks = sorted(values[members].astype(int).tolist())  # the value of a picture is its rank
     assert ranks == list(range(low * count // 100, count if high == 100 else high * count // 100))
 
@@ -219,15 +241,16 @@ def test_a_distribution_of_nothing_is_empty(tmp_path: Path) -> None:
     collection = Collection.open(tmp_path, model_id="colours-1", dim=DIM)
     axes = AxisStore(collection.database, "default")
     collection.add([new_image("a", price=1.0)], unit_vectors(1, DIM))
-    axes.put(teach_by_field("price", "price", collection, ColourEncoder()))
+    axes.put(fit_by_field("price", "price", collection, ColourEncoder()))
     collection.delete([ImageId(1)])
     found = open_engine(collection, axes).distribution("price")
     assert (found.images, found.counts, found.milestones) == (0, (), ())
 
 
-@given(VALUES, st.integers(1, 10))
-@settings(max_examples=30)
-def test_percentile_100_is_what_the_order_puts_first(values: list[float], k: int) -> None:
-    kept = axis_values(values, set())
-    first = best(Scored(np.array(values, np.float32), np.arange(len(values))), k).scores_K[0]
-    assert kept.at(100) == first or (np.isnan(first) and np.isnan(kept.at(100)))
+@given(VALUES)
+@settings(max_examples=30, deadline=None)
+def test_percentile_100_is_what_the_order_puts_first(values: list[float]) -> None:
+    with with_values(values) as (snapshot, _):
+        first = snapshot.order([Term(Stored("value"))], 1, missing="last").scores_K
+        most = snapshot.quantiles(Stored("value"), [100.0])
+    assert [np.float32(one.value) for one in most] == [score for score in first if not np.isnan(score)]

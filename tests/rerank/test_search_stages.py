@@ -15,8 +15,8 @@ from indexer.errors import InvalidCursorError, InvalidQueryError
 from indexer.imaging.decode import Limits
 from indexer.tables.axes import AxisStore
 from indexer.types import JSONValue
-from rerank.axes.moments import MomentsCache
-from rerank.axes.teach import FromExtremes, FromField, teach
+from rerank.axes.fit_axis import FromExtremes, FromField, fit_axis
+from rerank.axes.statistics import MomentsCache
 from rerank.diversity import embedding_kernel, marginal_relevance, vendi_score
 from rerank.engine import Engine
 from rerank.match.cache import MatchCache
@@ -64,11 +64,11 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Stand:
     images = [new_image(i, stars=i % 6, country="abc"[i % 3]) for i in range(len(every_ND))]
     ids = collection.add(images, every_ND)
     axes = AxisStore(collection.database, "default")
-    for name, lesson in (
+    for name, signal in (
         ("warm", FromExtremes(tuple(ids[10:15]), tuple(ids[15:20]))),
         ("stars", FromField("stars")),
     ):
-        axes.put(teach(name, lesson, collection, ColourEncoder()))
+        axes.put(fit_axis(name, signal, collection, ColourEncoder()))
     stored_ND = every_ND.astype(np.float16).astype(np.float32)
     query = VectorPart(stored_ND[0] + 0.2 * unit_vectors(1, DIM, seed=9)[0])
     return Stand(collection, axes, open_engine(collection, axes), stored_ND, query)
@@ -273,9 +273,9 @@ def test_a_match_is_judged_by_the_words_whatever_axes_do(tmp_path: Path) -> None
 
     there = SearchQuery((TextPart("thing 7"),), limit=5)
     assert match(there) == "it is being learned"
-    matches.wait(collection.view())
-    ids = [row.id for row in collection.view().scroll(limit=4)]
-    axes.put(teach("warm", FromExtremes(tuple(ids[:2]), tuple(ids[2:])), collection, encoder))
+    matches.wait(collection.snapshot())
+    ids = [row.id for row in collection.snapshot().scroll(limit=4)]
+    axes.put(fit_axis("warm", FromExtremes(tuple(ids[:2]), tuple(ids[2:])), collection, encoder))
     found = [match(SearchQuery((TextPart(f"thing {n}"),))) for n in range(0, 120, 6)]
     absent = [match(SearchQuery((TextPart(f"thing {n}"),))) for n in range(500, 520)]
     mean_found, mean_absent = (

@@ -11,10 +11,10 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.testclient import TestClient
 
-from indexer.sources.sources import open_source
+from indexer.sources.open import open_source
 from service.app import create_app
 from service.settings import Settings
-from service.wiring import open_services
+from service.wiring import open_server
 from tests.support.painter import Painter
 from tests.support.server import write_pictures
 
@@ -29,9 +29,9 @@ def test_any_request_is_answered_as_documented(tmp_path: Path, filled: bool) -> 
     settings_ = Settings(data_dir=tmp_path / "data", sources=(tmp_path / "pictures",), threads=1)
     if filled:
         write_pictures(tmp_path / "pictures")
-        services = open_services(settings_, create=True)
-        services.ingest().run(open_source(tmp_path / "pictures", limits=services.limits))
-        services.close()
+        with open_server(settings_) as services:
+            source = open_source(tmp_path / "pictures", limits=services.pictures.limits)
+            services.intake.ingest().run(source)
     app = create_app(settings_, generator=Painter())
     with TestClient(app):
         tried = set()

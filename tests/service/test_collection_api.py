@@ -12,6 +12,7 @@ import pytest
 
 from indexer.collection.collection import Collection
 from indexer.tables.recall_log import RecallLog
+from indexer.where import EVERYTHING
 from rerank.monitor import RecallMonitor, Sample
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
@@ -137,6 +138,26 @@ def test_metrics_count_requests_by_route_and_describe_the_collection(server: htt
     assert "kallos_recall_alert 0.0" in text
 
 
+def test_live_recall_is_measured_against_the_truth(tmp_path: Path) -> None:
+    """Not against what the index itself finds: true answers have recall 1, and the index's own have less."""
+    collection = Collection.open(tmp_path, model_id="m", dim=64, exact_rows=0)
+    vectors_ND = np.random.default_rng(0).standard_normal((6000, 64)).astype(np.float32)
+    collection.add([new_image(i) for i in range(6000)], vectors_ND)
+    build(collection, "ivf_sq8")
+    log, snapshot = RecallLog(collection.database, "default"), collection.snapshot()
+    monitor = RecallMonitor(log, share=1.0)
+    stored_ND, found = vectors_ND.astype(np.float16).astype(np.float32), 0
+    for query_D in np.random.default_rng(1).standard_normal((6, 64)).astype(np.float32):
+        truth_K = np.argsort(-(stored_ND @ query_D), kind="stable")[:10] + 1  # ids
+        found += len(np.intersect1d(snapshot.nearest(query_D, 10, recall=0.5).ids_K, truth_K))
+        monitor.offer(Sample(snapshot, query_D, EVERYTHING, 0.5, truth_K))
+    estimate = until(log.estimate, lambda it: it is not None and it.samples == 6)
+    monitor.close()
+    assert found < 60, "the index must miss some, or this shows nothing"
+    assert estimate is not None
+    assert (estimate.recall, estimate.wanted) == (1.0, 0.5)
+
+
 def test_live_searches_are_measured(tmp_path: Path) -> None:
     collection = Collection.open(tmp_path, model_id="m", dim=16, exact_rows=0)
     vectors_ND = unit_vectors(3000, 16)
@@ -145,14 +166,14 @@ def test_live_searches_are_measured(tmp_path: Path) -> None:
     log = RecallLog(collection.database, "default")
     assert log.estimate() is None
     monitor = RecallMonitor(log, share=1.0)
-    view = collection.view()
-    found = [view.search(query_D, 10, recall=0.9) for query_D in vectors_ND[:4]]
+    snapshot = collection.snapshot()
+    found = [snapshot.nearest(query_D, 10, recall=0.9) for query_D in vectors_ND[:4]]
     for query_D, matches in zip(vectors_ND, found, strict=False):
         assert matches.mode == "top_k"
-        monitor.offer(Sample(view, query_D, view.live(), (), 0.9, matches.slots_K))
+        monitor.offer(Sample(snapshot, query_D, EVERYTHING, 0.9, matches.ids_K))
     # An answer that is half wrong must be seen as one.
-    wrong = np.concatenate([found[3].slots_K[:5], np.arange(2900, 2905)])
-    monitor.offer(Sample(view, vectors_ND[3], view.live(), (), 0.9, wrong))
+    wrong = np.concatenate([found[3].ids_K[:5], np.arange(2901, 2906)])
+    monitor.offer(Sample(snapshot, vectors_ND[3], EVERYTHING, 0.9, wrong))
     estimate = until(log.estimate, lambda it: it is not None and it.samples == 5)
     monitor.close()
     assert estimate is not None

@@ -17,9 +17,10 @@ from indexer.collection.verify import verify
 from indexer.disk.faults import GENERATOR_POINTS
 from rerank.generate.builtin.generator import FOLDER
 from rerank.generate.request import GenerationRequest, Generator, Pixels, Progress
+from rerank.types import SearchQuery, TextPart
 from service.cli.main import main
 from service.settings import Settings
-from service.wiring import open_generator, open_services
+from service.wiring import open_generator, open_library, open_server
 from tests.support.processes import until
 from tests.support.runs import BASE, write_comparison, write_run
 from tests.support.server import kallos_server
@@ -209,6 +210,11 @@ def test_a_running_server_draws_the_next_picture_with_it(
     assert first["sha256"] == third["sha256"] != second["sha256"]
 
 
+def make_collection(data: Path) -> None:
+    with open_library(Settings(data_dir=data), create=True):
+        pass
+
+
 def run_use(data: Path, run: Path, crash_at: str = "") -> int:
     command = [
         sys.executable,
@@ -228,7 +234,7 @@ def run_use(data: Path, run: Path, crash_at: str = "") -> int:
 def test_a_kill_leaves_the_old_or_the_new_one_in_service(tmp_path: Path) -> None:
     """At each write point of a second deployment, over the first."""
     data = tmp_path / "data"
-    open_services(Settings(data_dir=data), create=True).close()  # a database, for `verify`
+    make_collection(data)  # a database, for `verify`
     first, second = write_run(tmp_path / "first", seed=1), write_run(tmp_path / "second", seed=2)
     write_comparison(first)
     write_comparison(second, against=f"{BASE}+{first.id}")
@@ -252,7 +258,7 @@ def test_verify_names_what_is_damaged_and_use_mends_it(
 ) -> None:
     data, run = tmp_path / "data", write_run(tmp_path / "run")
     write_comparison(run)
-    open_services(Settings(data_dir=data), create=True).close()
+    make_collection(data)
     use(capsys, data, run.folder)
     assert verify(data, full=False).checked["generators"] == 1
     weights = data / "generators" / run.id / "unet/diffusion_pytorch_model.safetensors"
@@ -264,8 +270,8 @@ def test_verify_names_what_is_damaged_and_use_mends_it(
     weights.unlink()
     (problem,) = verify(data, full=False).problems
     assert problem.code == "generator_damaged"
-    services = open_services(Settings(data_dir=data), create=False)  # searches need no generator
-    services.close()
+    with open_server(Settings(data_dir=data)) as services:  # searches need no generator
+        assert services.engine.search(SearchQuery((TextPart("a card"),))).hits == []
     kallos(capsys, "generator", "show", "--data-dir", data, status=1)
     use(capsys, data, run.folder)
     assert verify(data, full=True).problems == []
@@ -275,7 +281,7 @@ def test_verify_names_what_is_damaged_and_use_mends_it(
 def test_a_backup_has_what_is_in_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, run = tmp_path / "data", write_run(tmp_path / "run")
     write_comparison(run)
-    open_services(Settings(data_dir=data), create=True).close()
+    make_collection(data)
     backup(data, tmp_path / "backup")  # one without, to be followed
     use(capsys, data, run.folder)
     backup(data, tmp_path / "backup")

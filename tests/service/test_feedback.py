@@ -8,7 +8,7 @@ import pytest
 
 from indexer.collection.collection import DATABASE
 from indexer.tables.database import Database
-from indexer.tables.interactions import Wanted, WantedLog
+from indexer.tables.interactions import Interaction, InteractionLog
 from rerank.generate.safety import Blocklist
 from tests.support.painter import Painter
 from tests.support.processes import until
@@ -20,14 +20,14 @@ NOTHING = {"match": {"camera": "none"}}
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Iterator[httpx.Client]:
-    with kallos_server(tmp_path, generator=Painter(), log_wishes=True) as client:
+    with kallos_server(tmp_path, generator=Painter(), log_queries=True) as client:
         yield client
 
 
-def logged(root: Path) -> list[Wanted]:
+def logged(root: Path) -> list[Interaction]:
     database = Database(root / "data" / DATABASE, read_only=True)
     try:
-        return WantedLog(database, "default").all()
+        return InteractionLog(database, "default").all()
     finally:
         database.close()
 
@@ -98,12 +98,12 @@ def test_nonsense_is_refused(recording: httpx.Client, tmp_path: Path) -> None:
 
 def test_a_miss_while_typing_does_not_count() -> None:
     misses = [
-        Wanted("miss", "a pur", at=10.0),
-        Wanted("click", "a pur", at=10.5),  # a click is meant
-        Wanted("miss", "A purple", at=11.0),
-        Wanted("miss", "a purple cow", at=12.0),
-        Wanted("miss", "a purple cow", at=12.5),  # asked again
-        Wanted("miss", "a purple cow with a hat", at=12.5 + 2 * TYPING_S),
+        Interaction("miss", "a pur", at=10.0),
+        Interaction("click", "a pur", at=10.5),  # a click is meant
+        Interaction("miss", "A purple", at=11.0),
+        Interaction("miss", "a purple cow", at=12.0),
+        Interaction("miss", "a purple cow", at=12.5),  # asked again
+        Interaction("miss", "a purple cow with a hat", at=12.5 + 2 * TYPING_S),
     ]
     assert counted(misses, []) == [
         WantedPrompt("a pur", {"click": 1}),

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
 from tests.support.browser import MISSING, find, is_required
 from tests.support.files import encoded
@@ -182,6 +182,22 @@ def test_words_that_are_still_typed_start_no_model(page: Page) -> None:
     assert settled["generate_if_no_match"] is True
     words.fill("a blue card")
     assert searched(lambda: words.press("Enter"))["generate_if_no_match"] is True
+
+
+def test_the_answer_says_below_which_probability_perhaps_nothing_fits(page: Page) -> None:
+    def doubtful(route: Route) -> None:
+        response = route.fetch()
+        body = response.json()
+        body["match_probability"], body["match"]["threshold"] = 0.2, threshold
+        route.fulfill(response=response, json=body)
+
+    page.route("**/search", doubtful)
+    words, note = page.get_by_role("searchbox"), page.get_by_text("Perhaps nothing here fits (20 %).")
+    for threshold, text in ((0.3, "a red card"), (0.1, "a blue card")):
+        words.fill(text)
+        with page.expect_response("**/search"):
+            words.press("Enter")
+        expect(note).to_have_count(int(threshold > 0.2))
 
 
 def test_the_plane_places_pictures_by_two_axes(page: Page, client: httpx.Client) -> None:

@@ -6,28 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.generate import paint_all, write_files
+from service.cli.generating import generate_all, write_files
 from service.cli.main import main
-from service.generation.wish import Wish
+from service.generation.image_service import ImageGenerationService
+from service.generation.spec import GenerationSpec
 from service.settings import Settings
-from service.wiring import Services, open_services
+from service.wiring import open_image_service, open_library
 from tests.support.painter import Painter
 
 
 @pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
-    services = open_services(Settings(data_dir=tmp_path / "data"), create=True, generator=Painter())
-    yield services
-    services.close()
+def image_service(tmp_path: Path) -> Iterator[ImageGenerationService]:
+    settings = Settings(data_dir=tmp_path / "data")
+    with open_library(settings, create=True) as library:
+        yield open_image_service(settings, library.collection, Painter())
 
 
-def test_pictures_are_kept_and_written(services: Services, tmp_path: Path) -> None:
-    made = paint_all(services.studio, Wish("a red fox", seed=3, count=2))
+def test_pictures_are_kept_and_written(image_service: ImageGenerationService, tmp_path: Path) -> None:
+    made = generate_all(image_service, GenerationSpec("a red fox", seed=3, count=2))
     assert [one.seed for one in made] == [3, 4]
-    assert services.studio.store.list() == made[::-1]
-    files = write_files(services.studio, made, tmp_path / "fox.png")
+    assert image_service.store.list() == made[::-1]
+    files = write_files(image_service, made, tmp_path / "fox.png")
     assert [file.name for file in files] == ["fox.png", "fox-2.png"]
-    assert [file.read_bytes() for file in files] == [services.studio.content(one) for one in made]
+    assert [file.read_bytes() for file in files] == [image_service.content(one) for one in made]
 
 
 @pytest.mark.parametrize(

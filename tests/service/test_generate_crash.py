@@ -12,7 +12,7 @@ import pytest
 from indexer.collection.collection import DATABASE
 from indexer.collection.verify import verify
 from indexer.tables.database import Database
-from service.generation.work import MOST_ATTEMPTS
+from service.job_rules import MOST_ATTEMPTS
 from tests.support.processes import PATIENCE_S, program, until
 
 pytestmark = pytest.mark.slow
@@ -63,8 +63,18 @@ def test_a_job_that_kills_the_server_is_given_up(tmp_path: Path) -> None:
         connection.execute("UPDATE job SET attempts = ? WHERE state = 'running'", (MOST_ATTEMPTS,))
     database.close()
     with running(tmp_path, 0.0) as client:
-        job = job_of(client, job_id)
+        job = until(lambda: job_of(client, job_id), lambda it: it["finished_at"] is not None)
         assert (job["state"], job["code"]) == ("failed", "gave_up")
         client.post(f"/jobs/{job_id}/retry")  # somebody has mended what killed it
         job = until(lambda: job_of(client, job_id), lambda it: it["finished_at"] is not None)
         assert (job["state"], job["attempts"]) == ("succeeded", 1)
+
+
+def test_a_second_server_draws_nothing_of_what_the_first_one_draws(tmp_path: Path) -> None:
+    with running(tmp_path, 0.05) as first:
+        job_id = first.post("/generate", json={"prompt": "a red fox", "count": 4, "seed": 5}).json()["id"]
+        until(lambda: job_of(first, job_id), lambda job: job["state"] == "running")
+        with running(tmp_path, 0.05) as second:
+            job = until(lambda: job_of(second, job_id), lambda it: it["finished_at"] is not None)
+            assert (job["state"], job["attempts"], len(job["result"]["generations"])) == ("succeeded", 1, 4)
+            assert len(second.get("/generations").json()["generations"]) == 4

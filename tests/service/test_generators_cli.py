@@ -22,6 +22,8 @@ def test_the_list_has_the_builtin_generator_and_published_ones(capsys: pytest.Ca
     assert found[0]["name"] == "builtin"
     assert {info["family"] for info in found} >= {"builtin", "sd15", "sdxl", "sd3", "flux"}
     assert all(info["licence"] for info in found)
+    (turbo,) = (info for info in found if info["name"].endswith("sdxl-turbo"))
+    assert "KALLOS_GENERATOR_STEPS=1 KALLOS_GENERATOR_GUIDANCE=0" in turbo["note"]
 
 
 def test_the_list_is_a_table_too(capsys: pytest.CaptureFixture[str]) -> None:

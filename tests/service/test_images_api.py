@@ -152,6 +152,24 @@ def test_what_is_too_much_at_once_is_refused(tmp_path: Path) -> None:
         assert client.post("/search", json={"query": "a bird"}).status_code == 200
 
 
+def test_a_place_is_given_back_after_an_error(tmp_path: Path) -> None:
+    """Of whatever kind, KALLOS_MAX_CONCURRENT wrong requests do not make the server refuse all later ones."""
+    wrong: list[tuple[str, dict[str, Any], int]] = [
+        ("/search", {"query": 3}, 422),  # not of the schema
+        ("/search", {"query": "a bird", "filter": {"near": {}}}, 422),  # refused by the filter language
+        ("/search", {"ids": [10**9]}, 422),
+        ("/rank", {"axes": {"no-such-axis": 1}}, 404),
+        ("/images", {"images": [{"url": "http://127.0.0.1:9/a.png"}]}, 0),
+    ]
+    with kallos_server(tmp_path, max_concurrent=2) as client:
+        for path, body, status in wrong:
+            for _ in range(3):
+                answer = client.post(path, json=body)
+                assert answer.status_code != 429, (path, body)
+                assert status in (0, answer.status_code), answer.text
+        assert client.post("/search", json={"query": "a bird"}).status_code == 200
+
+
 def test_an_index_job_adds_what_is_new(server: httpx.Client, tmp_path: Path) -> None:
     for seed in range(200, 230):
         (tmp_path / "pictures" / f"new{seed}.png").write_bytes(encoded(noise(seed)))
@@ -170,6 +188,8 @@ def test_an_index_job_adds_what_is_new(server: httpx.Client, tmp_path: Path) -> 
     assert text.startswith("event: succeeded\n")
     assert json.loads(text.splitlines()[1].removeprefix("data: "))["id"] == done["id"]
     assert server.delete(f"/jobs/{done['id']}").json()["code"] == "conflict"
+    unknown = server.get("/jobs/unknown/events")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
 
 
 def test_a_job_reads_only_what_the_operator_opened(server: httpx.Client) -> None:

@@ -16,9 +16,10 @@ from indexer.errors import (
     ReusedKeyError,
 )
 from indexer.tables.database import MIGRATIONS, Database
+from indexer.tables.jobs import HOUR_S, IdempotencyKey
 from indexer.types import JSONValue
-from service.job_rules import HOUR_S, Once, Rules
-from service.jobs import Control, JobRunner, Order
+from service.job_rules import QueueLimits
+from service.jobs import Control, JobRequest, JobRunner
 from tests.support.processes import PATIENCE_S, until
 
 
@@ -35,8 +36,8 @@ def noted(params: dict[str, JSONValue], control: Control) -> dict[str, JSONValue
     return {"seen": params["n"]}
 
 
-def runner_of(database: Database, **rules: int) -> JobRunner:
-    return JobRunner(database, {"note": noted, "free": noted}, {"note": Rules(**rules)})
+def runner_of(database: Database, **limits: int) -> JobRunner:
+    return JobRunner(database, {"note": noted, "free": noted}, {"note": QueueLimits(**limits)})
 
 
 def sql(database: Database, statement: str, *values: object) -> None:
@@ -46,14 +47,14 @@ def sql(database: Database, statement: str, *values: object) -> None:
 
 def test_places_count_from_the_next_and_estimates_add_up(database: Database) -> None:
     jobs = runner_of(database)
-    first, second = (jobs.submit("note", {"n": n}, Order(cost=cost)) for n, cost in ((1, 2), (2, 3)))
-    jobs.submit("free", {"n": 0}, Order(cost=100))  # another lane
+    first, second = (jobs.submit("note", {"n": n}, JobRequest(cost=cost)) for n, cost in ((1, 2), (2, 3)))
+    jobs.submit("free", {"n": 0}, JobRequest(cost=100))  # another lane
     assert [(first.position, first.eta_seconds), (second.position, second.eta_seconds)] == [
         (1, None),
         (2, None),
     ]
     for seconds, cost in ((4, 1), (8, 4), (30, 3)):  # 4, 2 and 10 for one: the middle is 4
-        done = jobs.submit("note", {"n": 3}, Order(cost=cost))
+        done = jobs.submit("note", {"n": 3}, JobRequest(cost=cost))
         sql(
             database,
             "UPDATE job SET state = 'succeeded', started_at = 100, finished_at = ? WHERE id = ?",
@@ -84,27 +85,29 @@ def test_the_queue_is_bounded_for_everybody(database: Database) -> None:
 
 def test_a_client_has_a_share_of_each_hour(database: Database) -> None:
     jobs = runner_of(database, per_hour=5)
-    early = jobs.submit("note", {"n": 1}, Order("ann", 4))
+    early = jobs.submit("note", {"n": 1}, JobRequest("ann", 4))
     with pytest.raises(BudgetError) as spent:
-        jobs.submit("note", {"n": 2}, Order("ann", 2))
+        jobs.submit("note", {"n": 2}, JobRequest("ann", 2))
     assert HOUR_S - 10 < spent.value.retry_after_s <= HOUR_S
-    jobs.submit("note", {"n": 3}, Order("bob", 5))
-    jobs.submit("note", {"n": 4}, Order("ann", 1))
+    jobs.submit("note", {"n": 3}, JobRequest("bob", 5))
+    jobs.submit("note", {"n": 4}, JobRequest("ann", 1))
     sql(database, "UPDATE job SET queued_at = queued_at - ? WHERE id = ?", HOUR_S, early.id)
-    jobs.submit("note", {"n": 5}, Order("ann", 4))
+    jobs.submit("note", {"n": 5}, JobRequest("ann", 4))
 
 
 def test_what_was_cancelled_while_it_waited_is_free(database: Database) -> None:
     jobs = runner_of(database, per_hour=5)
-    jobs.cancel(jobs.submit("note", {"n": 1}, Order("ann", 5)).id)
-    jobs.submit("note", {"n": 2}, Order("ann", 5))
+    jobs.cancel(jobs.submit("note", {"n": 1}, JobRequest("ann", 5)).id)
+    jobs.submit("note", {"n": 2}, JobRequest("ann", 5))
 
 
 def test_a_key_starts_one_job(database: Database) -> None:
     jobs = runner_of(database, most_waiting=2)
 
     def ask(client: str, n: int) -> str:
-        return jobs.submit("note", {"n": n}, Order(client, once=Once.of(client, "k", {"n": n}))).id
+        return jobs.submit(
+            "note", {"n": n}, JobRequest(client, key=IdempotencyKey.of(client, "k", {"n": n}))
+        ).id
 
     first = ask("ann", 1)
     assert ask("ann", 1) == first
@@ -122,7 +125,9 @@ def test_a_key_starts_one_job_also_when_all_come_at_once(database: Database) -> 
     found: list[str] = []
 
     def ask() -> None:
-        found.append(jobs.submit("note", {"n": 1}, Order("ann", once=Once.of("ann", "k", {"n": 1}))).id)
+        found.append(
+            jobs.submit("note", {"n": 1}, JobRequest("ann", key=IdempotencyKey.of("ann", "k", {"n": 1}))).id
+        )
 
     threads = [threading.Thread(target=ask) for _ in range(12)]
     for thread in threads:
@@ -149,8 +154,9 @@ def test_failed_and_cancelled_jobs_can_be_retried(database: Database) -> None:
     jobs.close()
 
 
-def test_a_job_that_kills_the_process_is_given_up(database: Database) -> None:
-    job = runner_of(database).submit("note", {"n": 1})
+@pytest.mark.parametrize("kind", ["note", "free"])  # the second has no limits of its own
+def test_a_job_that_kills_the_process_is_given_up(database: Database, kind: str) -> None:
+    job = runner_of(database).submit(kind, {"n": 1})
     for attempts in (1, 2, 3):
         sql(database, "UPDATE job SET state = 'running', attempts = ? WHERE id = ?", attempts, job.id)
         jobs = runner_of(database, most_attempts=3)
@@ -173,7 +179,7 @@ def test_a_polite_end_is_no_failed_attempt(database: Database) -> None:
             threading.Event().wait(0.01)
         return {}
 
-    jobs = JobRunner(database, {"note": patient}, {"note": Rules(most_attempts=1)})
+    jobs = JobRunner(database, {"note": patient}, {"note": QueueLimits(most_attempts=1)})
     job = jobs.submit("note", {})
     jobs.start()
     assert begun.wait(PATIENCE_S)
@@ -203,7 +209,7 @@ def test_jobs_of_an_older_schema_keep_their_place(tmp_path: Path) -> None:
 def test_a_subject_finds_its_newest_job(database: Database) -> None:
     jobs = runner_of(database)
     assert jobs.about("fox") is None
-    jobs.submit("note", {"n": 1}, Order(subject="fox"))
-    newest = jobs.submit("note", {"n": 2}, Order(subject="fox"))
-    jobs.submit("note", {"n": 3}, Order(subject="cat"))
+    jobs.submit("note", {"n": 1}, JobRequest(subject="fox"))
+    newest = jobs.submit("note", {"n": 2}, JobRequest(subject="fox"))
+    jobs.submit("note", {"n": 3}, JobRequest(subject="cat"))
     assert jobs.about("fox") == newest

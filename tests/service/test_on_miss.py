@@ -8,17 +8,19 @@ import pytest
 
 from indexer.blobs.originals import OriginalStore
 from indexer.collection.collection import Collection
+from indexer.protocols import Version
 from indexer.tables.generated import GenerationStore
+from indexer.tables.jobs import Job
 from indexer.types import ImageId
 from rerank.generate.safety import Blocklist
 from rerank.match.model import Match
 from rerank.types import Answer, Hit, IdPart, Part, SearchQuery, TextPart
-from service.generation.on_miss import GenerateOnMiss, Miss, unmet
-from service.generation.orders import Orders
-from service.generation.studio import Studio
+from service.generation.image_service import ImageGenerationService
+from service.generation.on_miss import FallbackGeneration, GenerateOnMiss, unmet
+from service.generation.queue import GenerationQueue
 from service.generation.work import KIND, GenerateWork
-from service.job_rules import Rules
-from service.jobs import Job, JobRunner
+from service.job_rules import QueueLimits
+from service.jobs import JobRunner
 from tests.support.painter import Painter
 from tests.support.pictures import new_image, unit_vectors
 from tests.support.processes import until
@@ -30,19 +32,19 @@ PAUSE_S = 600.0
 class Setting:
     collection: Collection
     painter: Painter
-    studio: Studio
+    image_service: ImageGenerationService
     jobs: JobRunner
     on_miss: GenerateOnMiss
 
-    def ask(self, text: str, client: str = "ann") -> Miss:
+    def ask(self, text: str, client: str = "ann") -> FallbackGeneration:
         return self.on_miss.ask(text, client=client)
 
-    def ended(self, miss: Miss) -> Job:
+    def ended(self, miss: FallbackGeneration) -> Job:
         assert miss.job is not None
         job_id = miss.job.id
         return until(lambda: self.jobs.get(job_id), lambda job: job.finished_at is not None)
 
-    def made(self, text: str) -> Miss:
+    def made(self, text: str) -> FallbackGeneration:
         self.ended(self.ask(text))
         return self.ask(text)
 
@@ -58,12 +60,14 @@ def setting(tmp_path: Path) -> Iterator[Setting]:
     collection = Collection.open(tmp_path, model_id="m", dim=8)
     painter = Painter()
     store = GenerationStore(collection.database, collection.name)
-    studio = Studio(painter, store, OriginalStore(tmp_path), blocklist=Blocklist(["saucer"]))
-    rules = {KIND: Rules(most_waiting=2, per_hour=5)}
-    jobs = JobRunner(collection.database, {KIND: GenerateWork(studio)}, rules)
-    on_miss = GenerateOnMiss(Orders(studio, jobs), jobs, store, pause_s=PAUSE_S)
+    image_service = ImageGenerationService(
+        painter, store, OriginalStore(tmp_path), blocklist=Blocklist(["saucer"])
+    )
+    rules = {KIND: QueueLimits(most_waiting=2, per_hour=5)}
+    jobs = JobRunner(collection.database, {KIND: GenerateWork(image_service)}, rules)
+    on_miss = GenerateOnMiss(GenerationQueue(image_service, jobs), jobs, store, pause_s=PAUSE_S)
     jobs.start()
-    yield Setting(collection, painter, studio, jobs, on_miss)
+    yield Setting(collection, painter, image_service, jobs, on_miss)
     jobs.close()
     collection.close()
 
@@ -113,7 +117,7 @@ def test_cancelled_words_rest_too(setting: Setting) -> None:
 def test_a_deleted_picture_is_made_anew(setting: Setting) -> None:
     kept = setting.made("a cow").generation
     assert kept is not None
-    setting.studio.delete(kept.id)
+    setting.image_service.delete(kept.id)
     assert setting.ask("a cow").outcome == "started"
 
 
@@ -160,7 +164,7 @@ def test_only_words_that_nothing_fits_are_made(
     setting: Setting, match: Match | str, has_hits: bool, parts: tuple[Part, ...], asked: bool
 ) -> None:
     (image_id,) = setting.collection.add([new_image("a")], unit_vectors(1, 8))
-    hit = Hit(setting.collection.view().row(image_id), 0.5, {"query": 0.5})
-    answer = Answer([hit] if has_hits else [], None, "exact", 1, 1, 1, "m", {}, match=match)
+    hit = Hit(setting.collection.snapshot().rows([image_id])[0], 0.5, {"query": 0.5})
+    answer = Answer([hit] if has_hits else [], None, "exact", 1, Version(1), 1, "m", {}, match=match)
     words = unmet(SearchQuery(parts), answer, threshold=0.1)
     assert words == ("a purple cow" if asked else None)

@@ -87,6 +87,13 @@ def test_contributions_sum_to_the_score(client: httpx.Client) -> None:
         assert sum(hit["contributions"].values()) == pytest.approx(hit["score"], abs=1e-4)
 
 
+def test_an_answer_says_where_a_match_becomes_unlikely(client: httpx.Client) -> None:
+    body = {"query": "a red card", "match_threshold": 0.25}
+    assert post(client, "/search", body)["match"]["threshold"] == 0.25
+    default = post(client, "/search", {"query": "a red card"})["match"]["threshold"]
+    assert default == post(client, "/rank", {"axes": {"aesthetics": 1}})["match"]["threshold"] == 0.1
+
+
 def test_pages_follow_each_other_without_gaps(client: httpx.Client) -> None:
     whole = names(post(client, "/search", {"query": "squares", "limit": ALL}))
     pages: list[str] = []

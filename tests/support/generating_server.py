@@ -18,7 +18,7 @@ from tests.support.painter import Painter
 
 
 def main(data_dir: str, pause_s: str) -> None:
-    settings = Settings(data_dir=Path(data_dir), threads=1)
+    settings = Settings(data_dir=Path(data_dir), threads=1, job_lease_s=3.0)
     app = create_app(settings, generator=Painter(float(pause_s), default_steps=10))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from indexer.errors import UnsafePictureError
+from indexer.errors import UnavailableError, UnsafePictureError
 from rerank.generate.request import Generated, GenerationRequest, Pixels, Progress
 
 COLOURS = {"red": (220, 30, 40), "green": (20, 160, 60), "blue": (30, 60, 200)}
@@ -43,6 +43,8 @@ class Painter:
     def _paint(self, request: GenerationRequest, on_step: Callable[[Progress], None]) -> Generated:
         if "too large" in request.prompt:
             raise MemoryError
+        if "too wide" in request.prompt:
+            raise UnavailableError("not enough memory; expected another prompt, or `offload=sequential`")
         if "gruesome" in request.prompt:
             raise UnsafePictureError("the checker of painter-1 objects")
         steps = request.steps or self.default_steps

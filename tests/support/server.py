@@ -4,18 +4,17 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import uvicorn
 from PIL import Image
 
-from indexer.sources.sources import open_source
+from indexer.sources.open import open_source
 from rerank.generate.request import Generator
 from service.app import create_app
 from service.settings import Settings
-from service.wiring import open_services
+from service.wiring import open_server
 from tests.support.files import encoded, halves, noise
 from tests.support.processes import PATIENCE_S, until
 
@@ -48,11 +47,15 @@ def kallos_server(
         {"data_dir": root / "data", "sources": (pictures,), "threads": 2, "allow_private_urls": True}
         | options
     )
-    services = open_services(settings, create=True)
-    try:
-        replace(services.ingest()).run(open_source(pictures, limits=services.limits))
-    finally:
-        services.close()
+    with open_server(settings) as services:
+        services.intake.ingest().run(open_source(pictures, limits=services.pictures.limits))
+    with served(settings, generator=generator) as client:
+        yield client
+
+
+@contextmanager
+def served(settings: Settings, *, generator: Generator | None = None) -> Iterator[httpx.Client]:
+    """A client of a server with these settings, once it answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(

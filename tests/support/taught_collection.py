@@ -12,7 +12,7 @@ from indexer.collection.collection import Collection
 from indexer.imaging.decode import at_scale
 from indexer.imaging.measures import MEASURED_SIDE, measure
 from indexer.tables.axes import AxisStore
-from rerank.axes.teach import FromField, FromHead, FromPrompts, teach
+from rerank.axes.fit_axis import FromField, FromHead, FromPrompts, fit_axis
 from tests.support.files import noise
 from tests.support.pictures import new_image
 from tests.support.tiny_clip import DIM, tiny_encoder
@@ -44,7 +44,7 @@ def taught_collection(folder: Path) -> None:
     opened.add(rows, encoder.encode_images(shown))
     store = AxisStore(opened.database, opened.name)
     liked_D, other_D = encoder.encode_images([liked(), other()])
-    like = teach("like", FromPrompts(("a",), ("b",)), opened, encoder)
+    like = fit_axis("like", FromPrompts(("a",), ("b",)), opened, encoder)
     direction_D = (liked_D - other_D) / np.linalg.norm(liked_D - other_D)
     store.put(replace(like, direction_D=direction_D))
     # Two layers with a ReLU that is never cut off for these: increasing along the same direction.
@@ -54,7 +54,7 @@ def taught_collection(folder: Path) -> None:
         "1.weight": np.array([[3.0]], np.float32),
         "1.bias": np.array([1.0], np.float32),
     }
-    store.put(teach("head", FromHead(layers, "relu"), opened, encoder))
-    store.put(teach("colour", FromField("measured.colourfulness"), opened, encoder))
-    store.put(teach("price", FromField("price"), opened, encoder))
+    store.put(fit_axis("head", FromHead(layers, "relu"), opened, encoder))
+    store.put(fit_axis("colour", FromField("measured.colourfulness"), opened, encoder))
+    store.put(fit_axis("price", FromField("price"), opened, encoder))
     opened.close()

@@ -22,7 +22,7 @@ from training.policy_gradient.config import (
     SamplerConfig,
     TrainingConfig,
 )
-from training.policy_gradient.evaluation import Judges
+from training.policy_gradient.evaluation import RewardSet
 from training.policy_gradient.processes import Processes
 from training.policy_gradient.run import Parts, Run
 from training.prompts.prompt_set import Prompt, PromptSet
@@ -111,9 +111,9 @@ def toy_run(
     folder: Path,
     algorithm: str,
     config: PolicyGradientConfig,
-    judges: Judges | None = None,
+    reward_set: RewardSet | None = None,
 ) -> Run:
-    judges = judges or Judges(Brightness(), {"darkness": Brightness(-1)}, pixels)
+    reward_set = reward_set or RewardSet(Brightness(), {"darkness": Brightness(-1)}, pixels)
     policy = toy_policy(generator, config.sampler, config.policy.adapter)
-    parts = Parts(policy, "tiny", "unet", PROMPTS, judges)
+    parts = Parts(policy, "tiny", "unet", PROMPTS, reward_set)
     return Run(config, algorithm, parts, folder, Processes(cpu=True))

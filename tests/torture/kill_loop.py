@@ -71,10 +71,10 @@ def check(data_dir: Path, ledger: Ledger) -> None:
     assert not (problems := verify(data_dir, full=True).problems), problems
     collection = Collection.open(data_dir, model_id="storm", dim=DIM)
     try:
-        view = collection.view()
-        rows = view.scroll(limit=1_000_000)
+        snapshot = collection.snapshot()
+        rows = snapshot.scroll(limit=1_000_000)
         names = [row.uri.removeprefix("/pictures/").removesuffix(".png") for row in rows]
-        assert len(set(names)) == len(names) == view.images
+        assert len(set(names)) == len(names) == snapshot.images
         present = dict(zip(names, rows, strict=True))
         must = {name for name in ledger.ids if name not in ledger.leaving}
         assert must <= present.keys(), f"lost: {sorted(must - present.keys())[:5]}"
@@ -89,19 +89,19 @@ def check(data_dir: Path, ledger: Ledger) -> None:
 
 
 def _search_equals_the_oracle(collection: Collection, names: list[str]) -> None:
-    view = collection.view()
+    snapshot = collection.snapshot()
     expected_ND = np.concatenate(
         [unit_vectors(1, DIM, vector_seed(name[:-1] + "0")) for name in names]
     ).astype(np.float16)
-    stored = view.rows_at(view.slots_in(view.live()))
+    stored = snapshot.scroll(limit=1_000_000)
     by_name = {row.uri: row for row in stored}
     ordered = [by_name[new_image(name).uri] for name in names]
     np.testing.assert_array_equal(
-        view.vectors_at([row.slot for row in ordered]), expected_ND.astype(np.float32)
+        snapshot.vectors([row.id for row in ordered]), expected_ND.astype(np.float32)
     )
     query_D = unit_vectors(1, DIM, seed=3)[0]
     scores_N = expected_ND.astype(np.float32) @ query_D
-    found = view.search(query_D, 10, recall=1.0)
+    found = snapshot.nearest(query_D, 10, recall=1.0)
     np.testing.assert_allclose(found.scores_K, np.sort(scores_N)[::-1][:10], atol=1e-6)
 
 

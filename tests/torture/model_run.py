@@ -13,6 +13,7 @@ from indexer.collection.collection import Collection
 from indexer.collection.verify import verify
 from indexer.filters.language import parse_filter
 from indexer.types import ImageId
+from indexer.where import EVERYTHING, Matching
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
 
@@ -97,19 +98,19 @@ class ModelRun:
         self._compare(chosen, {"range": {"stars": {"gte": least}}})
 
     def _compare(self, chosen: dict[str, Known], condition: object) -> None:
-        view = self._collection.view()
-        allow = view.live() if condition is None else view.select(parse_filter(condition))
-        assert allow.count == len(chosen)
+        snapshot = self._collection.snapshot()
+        where = EVERYTHING if condition is None else Matching(parse_filter(condition))
+        assert snapshot.count(where) == len(chosen)
         query_D = unit_vectors(1, DIM, self._rng.randrange(2**31))[0]
-        found = view.search(query_D, 10, allow=allow, recall=1.0)
+        found = snapshot.nearest(query_D, 10, where, recall=1.0)
         expected = sorted((float(known.vector_D @ query_D) for known in chosen.values()), reverse=True)[:10]
         np.testing.assert_allclose(found.scores_K, expected, atol=1e-5)
-        for row, score in zip(view.rows_at(found.slots_K), found.scores_K, strict=True):
+        for row, score in zip(snapshot.rows(found.ids_K), found.scores_K, strict=True):
             assert row.id == chosen[row.uri].id
             assert abs(float(chosen[row.uri].vector_D @ query_D) - score) < 1e-5
 
     def _scroll(self) -> None:
-        rows = self._collection.view().scroll(limit=NAMES + 1)
+        rows = self._collection.snapshot().scroll(limit=NAMES + 1)
         assert {row.uri: row.id for row in rows} == {uri: known.id for uri, known in self._model.items()}
 
     def _rebuild(self) -> None:

@@ -16,11 +16,12 @@ from rerank.generate.request import GenerationRequest
 from service.generation.deploy import Deployer
 from tests.support.runs import BASE, write_run
 from training.bootstrap import bootstrap
-from training.cli import app
+from training.cli import COMMANDS, make_app
 from training.prompts.prompt_set import PromptsConfig, load_prompts
 from training.rewards.config import RewardConfig
 from training.rewards.registry import RewardLoader
 
+app = make_app(COMMANDS)
 pytestmark = pytest.mark.slow
 
 PROMPTS, SEEDS = 4, 2

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from indexer.collection.collection import DATABASE
 from indexer.errors import InvalidInputError, NotFoundError
 from indexer.tables.database import Database
-from indexer.tables.interactions import Wanted, WantedLog
+from indexer.tables.interactions import Interaction, InteractionLog
 from indexer.types import ImageId
-from training.cli import app as kallos_train
+from training.cli import COMMANDS, make_app
 from training.prompts.prompt_set import (
     Prompt,
     PromptsConfig,
@@ -22,6 +22,8 @@ from training.prompts.prompt_set import (
     normalised,
     read_prompts,
 )
+
+kallos_train = make_app(COMMANDS)
 
 
 def test_the_builtin_set_holds_whole_concepts_out() -> None:
@@ -91,11 +93,11 @@ def test_the_digest_says_which_prompts_they_are(tmp_path: Path) -> None:
 
 def test_the_command_writes_what_training_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     database = Database(tmp_path / DATABASE)
-    log = WantedLog(database, "default")
+    log = InteractionLog(database, "default")
     for number in range(20):
-        log.add(Wanted("click", f"fox {number}", ImageId(1)))
-    log.add(Wanted("miss", "FOX 3"))
-    log.add(Wanted("miss", "a saucer"))
+        log.add(Interaction("click", f"fox {number}", ImageId(1)))
+    log.add(Interaction("miss", "FOX 3"))
+    log.add(Interaction("miss", "a saucer"))
     database.close()
     (tmp_path / "list.txt").write_text("saucer\n")
     out = tmp_path / "prompts.jsonl"

@@ -8,7 +8,7 @@ import pytest
 from numpy import ndarray
 
 from indexer.errors import InvalidInputError
-from rerank.axes.fit import Split
+from rerank.axes.splits import Split
 from tests.support.pictures import unit_vectors
 from training.rankability.evaluate import Prompts, read_prompts
 from training.rankability.measure import (

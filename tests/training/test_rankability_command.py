@@ -15,12 +15,13 @@ from indexer.encoders.builtin import FOLDER, BuiltinEncoder
 from indexer.errors import InvalidInputError
 from tests.support.generated_pictures import pictures
 from tests.support.tiny_clip import MODEL, tiny_clip
-from training import cli
+from training.cli import COMMANDS, main, make_app
 from training.encoder import spoil
 from training.rankability import materials, measured
 from training.rankability.report import number
 from training.rankability.untrained import redraw, untrained
 
+app = make_app(COMMANDS)
 pytestmark = pytest.mark.slow
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -44,7 +45,7 @@ def test_the_command_measures_generated_pictures(tmp_path: Path) -> None:
     prompts.write_text('{"brightness": {"high": ["a bright picture"], "low": ["a dark picture"]}}')
     args = ["evaluate", "rankability", str(ramp(tmp_path)), "--prompts", str(prompts), "--test-share", "0.3"]
     args += ["--untrained", "1", "--out", str(tmp_path / "out")]
-    ran = CliRunner().invoke(cli.app, args)
+    ran = CliRunner().invoke(app, args)
     assert ran.exit_code == 0, ran.output
     document = json.loads((tmp_path / "out/report.json").read_text())
     (row,) = document["attributes"]
@@ -63,7 +64,7 @@ def test_the_command_measures_generated_pictures(tmp_path: Path) -> None:
 
 def test_the_same_command_prints_the_same_json(tmp_path: Path) -> None:
     args = ["evaluate", "rankability", str(ramp(tmp_path)), "--untrained", "0", "--json"]
-    first, second = (CliRunner().invoke(cli.app, args) for _ in range(2))
+    first, second = (CliRunner().invoke(app, args) for _ in range(2))
     assert first.exit_code == 0, first.output
     assert first.stdout == second.stdout
     assert json.loads(first.stdout)["attributes"][0]["no_train"] is None
@@ -75,18 +76,18 @@ def test_bad_input_ends_the_program_with_a_message(
     (tmp_path / "t.csv").write_text("image,x\nno.png,1\n")
     monkeypatch.setattr("sys.argv", ["kallos-train", "evaluate", "rankability", str(tmp_path / "t.csv")])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        main()
     assert stopped.value.code == 2
     assert "t.csv line 2: 'no.png' is no file" in capsys.readouterr().err
 
 
 def test_a_broken_picture_and_a_strange_share_are_said(tmp_path: Path) -> None:
     path = ramp(tmp_path)
-    strange = CliRunner().invoke(cli.app, ["evaluate", "rankability", str(path), "--test-share", "0.9"])
+    strange = CliRunner().invoke(app, ["evaluate", "rankability", str(path), "--test-share", "0.9"])
     assert isinstance(strange.exception, InvalidInputError)
     assert "test share is 0.9" in str(strange.exception)
     (tmp_path / "7.png").write_bytes(b"not a picture")
-    broken = CliRunner().invoke(cli.app, ["evaluate", "rankability", str(path), "--untrained", "0"])
+    broken = CliRunner().invoke(app, ["evaluate", "rankability", str(path), "--untrained", "0"])
     assert isinstance(broken.exception, InvalidInputError)
     assert "7.png" in str(broken.exception)
 

@@ -19,6 +19,7 @@ from PIL import ImageColor
 
 from indexer.encoders.builtin import FOLDER, Backbone, BuiltinEncoder, unit
 from indexer.errors import InvalidInputError
+from rerank.diversity import embedding_kernel, vendi_score
 from rerank.generate.builtin.generator import BuiltinGenerator
 from rerank.generate.builtin.latents import to_bytes
 from rerank.generate.request import GenerationRequest
@@ -26,7 +27,6 @@ from training.generator.config import DataConfig, GeneratorConfig
 from training.generator.data import Prompt, caption, composite, hold_out, picture
 from training.generator.materials import OTHER_VENDORS, Drawing, draw, icon_set
 from training.generator.prepare import drawings_of
-from training.vendi import vendi
 
 GALLERY_BACKGROUNDS = 3  # each vendor's drawing is shown on so many, and the mean is taken
 SEEDS_A_PROMPT = 8  # for the diversity of one prompt's pictures
@@ -261,6 +261,4 @@ def _over_seeds(
 
 
 def _vendi(feature_NF: Rows) -> float:
-    kernel_NN = feature_NF @ feature_NF.T
-    np.fill_diagonal(kernel_NN, 1.0)
-    return vendi(kernel_NN)
+    return vendi_score(embedding_kernel(feature_NF))

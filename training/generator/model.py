@@ -11,10 +11,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from indexer.encoders.builtin import TEXT_DIM
-from rerank.generate.builtin.flow import preconditioning
+from rerank.generate.builtin.flow import TIME_SCALE, preconditioning
 from training.generator.config import GeneratorConfig, TrainingConfig
-
-TIME_SCALE = 1000.0  # diffusers' time embedding expects times of this size
 
 
 def build(config: GeneratorConfig) -> UNet2DConditionModel:

@@ -53,7 +53,7 @@ def log_hinge(
     return (clip_eps * adv_B.abs() - adv_B * log_ratio_B).clamp_min(0)
 
 
-def is_flat(
+def is_clipped(
     log_ratio_B: Float[Tensor, " b"], adv_B: Float[Tensor, " b"], clip_eps: float
 ) -> Bool[Tensor, " b"]:
     """Rows that send no gradient: what PPO calls clipped."""

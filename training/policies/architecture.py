@@ -12,13 +12,13 @@ from torch import Tensor
 from indexer.errors import InvalidInputError
 from training.policies.policy import Kind
 
-Told = dict[str, Tensor]  # what a network is told of prompts, by name; the first axis is the prompt
+TextEmbedding = dict[str, Tensor]  # what a network is told of prompts, by name; the first axis is the prompt
 
 
 class Architecture(Protocol):
     """`pipeline` is diffusers' own, which is untyped.
 
-    `tell` and `tell_nothing` are called without gradients, the text encoders on `device`; each makes one row.
+    Embeddings are made without gradients, the text encoders on `device`; each is one row.
     """
 
     @property
@@ -35,17 +35,17 @@ class Architecture(Protocol):
     def takes_guidance(self) -> bool:
         """A second prediction, told nothing, is mixed in where guidance is above 1."""
 
-    def tell(self, pipeline: Any, prompt: str, device: torch.device) -> Told: ...  # noqa: ANN401
+    def text_embedding(self, pipeline: Any, prompt: str, device: torch.device) -> TextEmbedding: ...  # noqa: ANN401
 
-    def tell_nothing(self, pipeline: Any, device: torch.device) -> Told:  # noqa: ANN401
-        """What the second prediction is told."""
+    def unconditional_embedding(self, pipeline: Any, device: torch.device) -> TextEmbedding:  # noqa: ANN401
+        """What the second prediction is given in place of a prompt."""
 
     def predict(
         self,
         network: torch.nn.Module,
         x_BKHW: Float[Tensor, "b k h w"],
         t_B: Float[Tensor, " b"],
-        told: Told,
+        told: TextEmbedding,
     ) -> Float[Tensor, "b k h w"]:
         """What samplers expect of `kind`; no guidance is mixed in."""
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from training.policies.architecture import Told, latent_side
+from training.policies.architecture import TextEmbedding, latent_side
 from training.policies.policy import Kind
 
 
@@ -37,11 +37,11 @@ class Flux:
         side = latent_side(pipeline, side_px, patch=2)
         return cls((config.in_channels // 4, side, side), guidance if config.guidance_embeds else None)
 
-    def tell(self, pipeline: Any, prompt: str, device: torch.device) -> Told:  # noqa: ANN401
+    def text_embedding(self, pipeline: Any, prompt: str, device: torch.device) -> TextEmbedding:  # noqa: ANN401
         token_1LE, pooled_1E, _ = pipeline.encode_prompt(prompt, device=device)
         return {"encoder_hidden_states": token_1LE, "pooled_projections": pooled_1E}
 
-    def tell_nothing(self, _pipeline: Any, _device: torch.device) -> Told:  # noqa: ANN401
+    def unconditional_embedding(self, _pipeline: Any, _device: torch.device) -> TextEmbedding:  # noqa: ANN401
         return {}
 
     def predict(
@@ -49,7 +49,7 @@ class Flux:
         network: torch.nn.Module,
         x_BKHW: Float[Tensor, "b k h w"],
         t_B: Float[Tensor, " b"],
-        told: Told,
+        told: TextEmbedding,
     ) -> Float[Tensor, "b k h w"]:
         height, width = x_BKHW.shape[-2:]
         n_words = told["encoder_hidden_states"].shape[1]

@@ -5,7 +5,6 @@
 Dimension key   B pictures, K H W latents, S training timesteps
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +15,9 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from indexer.lru import Lru
 from training.policies.adapters import attach, trainable
-from training.policies.architecture import Architecture, Told
+from training.policies.architecture import Architecture, TextEmbedding
 from training.policies.options import Adapter, PolicyOptions
 from training.policies.policy import Conditioning, Kind
 
@@ -51,7 +51,7 @@ class PipelinePolicy:
         self._architecture = architecture
         self._options = options
         self._autocast = None if options.precision == "float32" else getattr(torch, options.precision)
-        self._told: OrderedDict[str | None, Told] = OrderedDict()
+        self._told: Lru[str | None, TextEmbedding] = Lru(MOST_REMEMBERED)
         self._texts = [
             part
             for name, part in pipeline.components.items()
@@ -94,20 +94,17 @@ class PipelinePolicy:
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Each prompt is read once and alone, so that its row does not depend on those beside it."""
         mixed = [NOTHING] if self._options.guidance > 1 and self._architecture.takes_guidance else []
-        missing = [key for key in dict.fromkeys([*prompts, *mixed]) if key not in self._told]
-        if missing:
+        found = {key: self._told.find(key) for key in [*prompts, *mixed]}
+        known = {key: told for key, told in found.items() if told is not None}
+        if len(known) < len(found):
             with torch.no_grad(), self._at_work(*self._texts):
-                for key in missing:
-                    self._told[key] = self._read(key)
-        for key in (*prompts, *mixed):
-            self._told.move_to_end(key)
-        known = Conditioning(
-            self._stacked([self._told[prompt] for prompt in prompts]),
-            self._stacked([self._told[NOTHING]] * len(prompts)) if mixed else {},
+                known |= {key: self._read(key) for key in found if key not in known}
+        for key, told in known.items():
+            self._told.keep(key, told)
+        return Conditioning(
+            self._stacked([known[prompt] for prompt in prompts]),
+            self._stacked([known[NOTHING]] * len(prompts)) if mixed else {},
         )
-        while len(self._told) > MOST_REMEMBERED:
-            self._told.popitem(last=False)
-        return known
 
     def predict(
         self, x_BKHW: Float[Tensor, "b k h w"], t_B: Float[Tensor, " b"], known: Conditioning
@@ -128,7 +125,7 @@ class PipelinePolicy:
         return trainable(self.network)
 
     def _ask(
-        self, x_BKHW: Float[Tensor, "b k h w"], t_B: Float[Tensor, " b"], told: Told
+        self, x_BKHW: Float[Tensor, "b k h w"], t_B: Float[Tensor, " b"], told: TextEmbedding
     ) -> Float[Tensor, "b k h w"]:
         with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
             return self._architecture.predict(self.network, x_BKHW, t_B, told).float()
@@ -141,14 +138,14 @@ class PipelinePolicy:
         colour_HW3 = (picture_3HW.float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().numpy()
         return np.rint(colour_HW3 * 255).astype(np.uint8)
 
-    def _read(self, prompt: str | None) -> Told:
+    def _read(self, prompt: str | None) -> TextEmbedding:
         if prompt is NOTHING:
-            told = self._architecture.tell_nothing(self._pipeline, self.device)
+            told = self._architecture.unconditional_embedding(self._pipeline, self.device)
         else:
-            told = self._architecture.tell(self._pipeline, prompt, self.device)
+            told = self._architecture.text_embedding(self._pipeline, prompt, self.device)
         return {name: tensor.cpu() for name, tensor in told.items()}
 
-    def _stacked(self, rows: Sequence[Told]) -> Told:
+    def _stacked(self, rows: Sequence[TextEmbedding]) -> TextEmbedding:
         return {name: torch.cat([row[name] for row in rows]).to(self.device) for name in rows[0]}
 
     @contextmanager

@@ -20,7 +20,8 @@ from rerank.generate.diffusers.loading import (
     memory_of,
     read_pipeline,
 )
-from rerank.generate.registry import BUILTIN, DIFFUSERS, find_folder
+from rerank.generate.registry import DIFFUSERS, find_folder
+from rerank.generate.request import BUILTIN
 from training.policies.architecture import Architecture
 from training.policies.builtin import BuiltinPolicy
 from training.policies.flux import Flux

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from indexer.errors import InvalidInputError
-from training.policies.architecture import Told, latent_side
+from training.policies.architecture import TextEmbedding, latent_side
 from training.policies.policy import Kind
 
 TIME_SCALE = 1000.0  # the network counts times from 0 to 1000
@@ -36,21 +36,21 @@ class StableDiffusion3:
             raise InvalidInputError(f"side_px is {side_px}: expected at most {most * side_px // side}")
         return cls((config.in_channels, side, side))
 
-    def tell(self, pipeline: Any, prompt: str, device: torch.device) -> Told:  # noqa: ANN401
+    def text_embedding(self, pipeline: Any, prompt: str, device: torch.device) -> TextEmbedding:  # noqa: ANN401
         token_1LE, _, pooled_1E, _ = pipeline.encode_prompt(
             prompt, None, None, device=device, do_classifier_free_guidance=False
         )
         return {"encoder_hidden_states": token_1LE, "pooled_projections": pooled_1E}
 
-    def tell_nothing(self, pipeline: Any, device: torch.device) -> Told:  # noqa: ANN401
-        return self.tell(pipeline, "", device)
+    def unconditional_embedding(self, pipeline: Any, device: torch.device) -> TextEmbedding:  # noqa: ANN401
+        return self.text_embedding(pipeline, "", device)
 
     def predict(
         self,
         network: torch.nn.Module,
         x_BKHW: Float[Tensor, "b k h w"],
         t_B: Float[Tensor, " b"],
-        told: Told,
+        told: TextEmbedding,
     ) -> Float[Tensor, "b k h w"]:
         v_BKHW: Tensor = network(x_BKHW, timestep=TIME_SCALE * t_B, **told, return_dict=False)[0]
         return v_BKHW

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from indexer.errors import InvalidInputError
 from training.diffusion.ddim import scaled_linear
-from training.policies.architecture import Told, latent_side
+from training.policies.architecture import TextEmbedding, latent_side
 from training.policies.policy import Kind
 
 
@@ -68,19 +68,19 @@ class StableDiffusion:
         """Raises InvalidInputError: a model or a side that training does not know."""
         return cls(_latent_KHW(pipeline, side_px), Noise.of(pipeline.scheduler))
 
-    def tell(self, pipeline: Any, prompt: str, device: torch.device) -> Told:  # noqa: ANN401
+    def text_embedding(self, pipeline: Any, prompt: str, device: torch.device) -> TextEmbedding:  # noqa: ANN401
         token_1LE, _ = pipeline.encode_prompt(prompt, device, 1, do_classifier_free_guidance=False)
         return {"encoder_hidden_states": token_1LE}
 
-    def tell_nothing(self, pipeline: Any, device: torch.device) -> Told:  # noqa: ANN401
-        return self.tell(pipeline, "", device)
+    def unconditional_embedding(self, pipeline: Any, device: torch.device) -> TextEmbedding:  # noqa: ANN401
+        return self.text_embedding(pipeline, "", device)
 
     def predict(
         self,
         network: torch.nn.Module,
         x_BKHW: Float[Tensor, "b k h w"],
         t_B: Float[Tensor, " b"],
-        told: Told,
+        told: TextEmbedding,
     ) -> Float[Tensor, "b k h w"]:
         raw_BKHW = network(x_BKHW, t_B, **told, return_dict=False)[0]
         return self.noise.to_epsilon(raw_BKHW, x_BKHW, t_B)
@@ -106,13 +106,13 @@ class StableDiffusionXL:
             )
         return cls(_latent_KHW(pipeline, side_px), Noise.of(pipeline.scheduler), side_px)
 
-    def tell(self, pipeline: Any, prompt: str, device: torch.device) -> Told:  # noqa: ANN401
+    def text_embedding(self, pipeline: Any, prompt: str, device: torch.device) -> TextEmbedding:  # noqa: ANN401
         token_1LE, _, pooled_1E, _ = pipeline.encode_prompt(
             prompt, device=device, do_classifier_free_guidance=False
         )
         return self._told(token_1LE, pooled_1E)
 
-    def tell_nothing(self, pipeline: Any, device: torch.device) -> Told:  # noqa: ANN401
+    def unconditional_embedding(self, pipeline: Any, device: torch.device) -> TextEmbedding:  # noqa: ANN401
         """Zeros or the empty prompt, whichever the pipeline says."""
         _, token_1LE, _, pooled_1E = pipeline.encode_prompt(
             "", device=device, do_classifier_free_guidance=True
@@ -124,7 +124,7 @@ class StableDiffusionXL:
         network: torch.nn.Module,
         x_BKHW: Float[Tensor, "b k h w"],
         t_B: Float[Tensor, " b"],
-        told: Told,
+        told: TextEmbedding,
     ) -> Float[Tensor, "b k h w"]:
         raw_BKHW = network(
             x_BKHW,
@@ -135,7 +135,7 @@ class StableDiffusionXL:
         )[0]
         return self.noise.to_epsilon(raw_BKHW, x_BKHW, t_B)
 
-    def _told(self, token_1LE: Tensor, pooled_1E: Tensor) -> Told:
+    def _told(self, token_1LE: Tensor, pooled_1E: Tensor) -> TextEmbedding:
         """The picture is said to be whole: as large as it ever was, nothing cropped."""
         sizes = [self.side_px, self.side_px, 0, 0, self.side_px, self.side_px]
         return {

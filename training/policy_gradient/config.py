@@ -15,10 +15,10 @@ Advantage = Literal["buffer", "group", "global"]
 
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
-    """`seen_as` "diffusion" samples a flow-matching model as a diffusion (`policies.as_diffusion`)."""
+    """`parameterization` "diffusion" samples a flow-matching model as one (`policies.as_diffusion`)."""
 
     name: str = "builtin"
-    seen_as: Literal["itself", "diffusion"] = "itself"
+    parameterization: Literal["native", "diffusion"] = "native"
     options: PolicyOptions = field(default_factory=PolicyOptions)
     adapter: Adapter = field(default_factory=Adapter)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rerank.generate.registry import BUILTIN
+from rerank.generate.request import BUILTIN
 from training.config import read_config
 from training.heavy import heavy_imports
 from training.policy_gradient.config import PolicyGradientConfig

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from training.policies.registry import load_policy, tiny_name
 from training.policy_gradient.config import EvaluationConfig, GuardConfig, PolicyGradientConfig
-from training.policy_gradient.evaluation import Judges, Pictures
+from training.policy_gradient.evaluation import Pictures, RewardSet
 from training.policy_gradient.processes import Processes
 from training.policy_gradient.run import Outcome, Parts, Run
 from training.prompts.prompt_set import Prompt, PromptSet
@@ -53,8 +53,8 @@ def dry_run(config: PolicyGradientConfig, algorithm: str, folder: Path) -> Outco
     """Train `miniature(config)` for one epoch of two updates; `folder` is a run's folder afterwards."""
     small = miniature(config)
     policy = load_policy(small.policy.name, small.policy.adapter, small.policy.options, seed=small.seed)
-    judges = Judges(RewardLoader(device="cpu").load(small.reward), {}, _features)
-    parts = Parts(policy, small.policy.name, policy.part, PROMPTS, judges)
+    reward_set = RewardSet(RewardLoader(device="cpu").load(small.reward), {}, _features)
+    parts = Parts(policy, small.policy.name, policy.part, PROMPTS, reward_set)
     return Run(small, algorithm, parts, folder, Processes(cpu=True)).run()
 
 

@@ -6,7 +6,7 @@
     departure   mean of 1 − cosine between a picture and the base model's picture of the same noise
 
 Reference       Heusel et al., arXiv:1706.08500 (the distance; here with the builtin encoder's features and
-                few pictures, so only comparable with itself), `training.vendi`
+                few pictures, so only comparable with itself), `rerank.diversity.vendi_score`
 
 Dimension key   N pictures, F features
 """
@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from numpy import ndarray
 
+from rerank.diversity import embedding_kernel, vendi_score
 from training.rewards.reward import Reward
-from training.vendi import vendi
 
 Pictures = Sequence[UInt8[ndarray, "s s 3"]]
 Features = Callable[[Pictures], Float32[ndarray, "n f"]]  # unit rows
@@ -37,7 +37,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Judges:
+class RewardSet:
     """What pictures are measured with."""
 
     reward: Reward
@@ -53,7 +53,7 @@ class Judges:
         return Evaluation(
             float(self.reward.score(pictures, prompts).mean()),
             {name: float(reward.score(pictures, prompts).mean()) for name, reward in self.held_out.items()},
-            vendi(feature_NF @ feature_NF.T),
+            vendi_score(embedding_kernel(feature_NF)),
             frechet(feature_NF, against_NF) / spread(against_NF),
             float(1 - (feature_NF * against_NF).sum(axis=1).mean()),
         )

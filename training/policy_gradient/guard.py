@@ -9,7 +9,7 @@ from training.policy_gradient.config import GuardConfig
 from training.policy_gradient.evaluation import Evaluation
 
 
-def objection(bounds: GuardConfig, base: Evaluation, now: Evaluation) -> str | None:
+def stop_reason(bounds: GuardConfig, base: Evaluation, now: Evaluation) -> str | None:
     """Why training should not go on, or None."""
     for name, most in bounds.held_out_fall.items():
         before, after = base.held_out[name], now.held_out[name]

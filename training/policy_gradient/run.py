@@ -23,17 +23,18 @@ from torch import Tensor
 
 from indexer.disk.files import replace_text
 from indexer.errors import InvalidInputError
+from training.config import with_current_names
 from training.policies import adapters
 from training.policies.adapters import holding
 from training.policies.policy import Policy
 from training.policy_gradient import checkpoint
 from training.policy_gradient.config import PolicyGradientConfig
-from training.policy_gradient.credit import credit_of, noiseless_steps
-from training.policy_gradient.evaluation import Evaluation, Judges
-from training.policy_gradient.exam import Exam, sheet
-from training.policy_gradient.guard import objection
+from training.policy_gradient.evaluation import Evaluation, RewardSet
+from training.policy_gradient.evaluation_suite import EvaluationSuite, sheet
+from training.policy_gradient.guard import stop_reason
 from training.policy_gradient.processes import Processes
 from training.policy_gradient.scalars import Scalars
+from training.policy_gradient.step_weighting import noiseless_steps, step_weighting_of
 from training.policy_gradient.trainer import EpochRecord, Trainer
 from training.prompts.prompt_set import PromptSet
 from training.run_folder import METRICS, append, keep_rows, read_rows, write_card
@@ -47,12 +48,12 @@ class Parts:
     base: str
     part: str
     prompts: PromptSet
-    judges: Judges
+    reward_set: RewardSet
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`stopped` is the guard's objection; then the weights are those of `epoch`, the best before."""
+    """`stopped` is the guard's reason to stop; then the weights are those of `epoch`, the best before."""
 
     folder: Path
     epoch: int
@@ -68,25 +69,25 @@ class Run:
     processes: Processes
     on_epoch: Callable[[int, float], None] = lambda _epochs, _reward: None
     trainer: Trainer = field(init=False)
-    exam: Exam = field(init=False)
+    suite: EvaluationSuite = field(init=False)
 
     def __post_init__(self) -> None:
         config, parts = self.config, self.parts
-        credit = credit_of(config.sampler, config.algorithm(self.algorithm), parts.policy.kind)
+        weighting = step_weighting_of(config.sampler, config.algorithm(self.algorithm), parts.policy.kind)
         self.trainer = Trainer(
             parts.policy,
-            credit,
+            weighting,
             config.sampler,
             config.training,
             parts.prompts.train,
-            parts.judges.reward,
+            parts.reward_set.reward,
             config.seed,
             self.processes,
         )
         asked = [prompt.text for prompt in parts.prompts.held_out][: config.evaluation.prompts]
-        self.exam = Exam(
+        self.suite = EvaluationSuite(
             parts.policy,
-            parts.judges,
+            parts.reward_set,
             [prompt for prompt in asked for _ in range(config.evaluation.seeds)],
             noiseless_steps(config.sampler, parts.policy.kind),
             self.trainer.base,
@@ -106,14 +107,14 @@ class Run:
         return self._finish(self.config.training.epochs, None)
 
     def _epoch(self, epoch: int, scalars: Scalars) -> str | None:
-        """One epoch, with all that is due after it; returns the guard's objection."""
+        """One epoch, with all that is due after it; returns the guard's reason to stop."""
         began = time.process_time()
         record = self.trainer.epoch(epoch)
         row = {**_without_nan(record), "cpu_s": round(time.process_time() - began, 2)}
         why = None
         if epoch % self.config.evaluation.every == 0 or epoch == self.config.training.epochs:
             evaluation = self._keep_evaluation(epoch, row, scalars)
-            why = objection(self.config.guard, self.exam.of_base, evaluation)
+            why = stop_reason(self.config.guard, self.suite.of_base, evaluation)
             if why is None:
                 self._keep_best(epoch, evaluation)
         else:
@@ -126,7 +127,7 @@ class Run:
     def _claim(self) -> None:
         mine = json.dumps({"algorithm": self.algorithm, **asdict(self.config)}, indent=1)
         claim = self.folder / "config.json"
-        if claim.is_file() and claim.read_text("utf-8") != mine:
+        if claim.is_file() and _in_current_names(claim.read_text("utf-8")) != mine:
             raise InvalidInputError(
                 f"{self.folder} holds a run of another configuration: name another folder"
             )
@@ -151,11 +152,11 @@ class Run:
         return {name: weight.data for name, weight in self.parts.policy.trainable()}
 
     def _keep_evaluation(self, epoch: int, row: dict[str, Any], scalars: Scalars) -> Evaluation:
-        evaluation, pictures = self.exam.take(self._weights)
+        evaluation, pictures = self.suite.take(self._weights)
         if self.processes.is_first:
             path = self.folder / "samples" / f"epoch-{epoch:06d}.png"
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(sheet(pictures, self.exam.prompts))
+            path.write_bytes(sheet(pictures, self.suite.prompts))
         self._keep_row(epoch, {**row, "evaluation": asdict(evaluation)}, scalars)
         return evaluation
 
@@ -186,7 +187,7 @@ class Run:
     def _finish(self, epoch: int, stopped: str | None) -> Outcome:
         self.processes.wait()
         if self.processes.is_first:
-            policy, credit = self.parts.policy, self.trainer.credit
+            policy, weighting = self.parts.policy, self.trainer.weighting
             with holding(policy, self._weights):
                 path = adapters.save(policy.network, self.config.policy.adapter, self.parts.part, self.folder)
             write_card(
@@ -199,7 +200,7 @@ class Run:
                 epoch=epoch,
                 stopped=stopped,
                 prompts={"source": self.parts.prompts.source, "sha256": self.parts.prompts.sha256},
-                weights={"native": _numbers(credit.steps.weight_T), "used": _numbers(credit.weight_T)},
+                weights={"native": _numbers(weighting.steps.weight_T), "used": _numbers(weighting.weight_T)},
             )
         return Outcome(self.folder, epoch, stopped)
 
@@ -220,3 +221,11 @@ def _without_nan(record: EpochRecord) -> dict[str, Any]:
         name: [None if np.isnan(number) else number for number in value] if isinstance(value, list) else value
         for name, value in asdict(record).items()
     }
+
+
+def _in_current_names(config: str) -> str:
+    """A config.json, also one that the release before wrote."""
+    try:
+        return json.dumps(with_current_names(json.loads(config)), indent=1)
+    except (ValueError, AttributeError):
+        return config

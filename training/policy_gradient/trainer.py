@@ -20,8 +20,8 @@ from training.objectives.dance_grpo import some_steps
 from training.policies.adapters import copy_of
 from training.policies.policy import Policy
 from training.policy_gradient.config import SamplerConfig, TrainingConfig
-from training.policy_gradient.credit import Credit, Row
 from training.policy_gradient.processes import Processes
+from training.policy_gradient.step_weighting import Row, StepWeighting
 from training.prompts.prompt_set import Prompt
 from training.rewards.reward import Reward
 from training.rollout import Trajectories, noise_of, roll_out
@@ -50,7 +50,7 @@ class Trainer:
     """Owns what training changes: the policy's weights, the optimiser, the moving average, the buffers."""
 
     policy: Policy
-    credit: Credit
+    weighting: StepWeighting
     sampler: SamplerConfig
     config: TrainingConfig
     prompts: Sequence[Prompt]
@@ -67,7 +67,7 @@ class Trainer:
         self.average = copy_of(self.policy.trainable())
         self.optimizer = torch.optim.AdamW(
             [weight for _, weight in self.policy.trainable()],
-            self.credit.algorithm.learning_rate,
+            self.weighting.algorithm.learning_rate,
             weight_decay=self.config.weight_decay,
         )
 
@@ -111,9 +111,9 @@ class Trainer:
                 self.policy,
                 self.policy.encode([prompt_N[i] for i in index_parts[number]]),
                 start_NKHW[index_parts[number]],
-                self.credit.steps,
+                self.weighting.steps,
                 torch.Generator().manual_seed(int(seeds[number])),
-                base=self.base if self.credit.needs_reference else None,
+                base=self.base if self.weighting.needs_reference else None,
             )
             for number in own
         ]
@@ -127,9 +127,9 @@ class Trainer:
         return self.processes.total(torch.from_numpy(reward_N)).numpy()
 
     def _advantages(self, reward_N: Rewards, prompt_N: Sequence[str]) -> Rewards:
-        if self.credit.algorithm.advantage == "buffer":
+        if self.weighting.algorithm.advantage == "buffer":
             return self.buffers.advantages(reward_N, prompt_N)
-        compare = group if self.credit.algorithm.advantage == "group" else global_std
+        compare = group if self.weighting.algorithm.advantage == "group" else global_std
         return compare(reward_N, prompt_N)
 
     def _learn(
@@ -165,9 +165,9 @@ class Trainer:
         flat, largest = 0, 0.0
         for index in rows.split(self.config.rows):
             row = self._row(drawn, step, index)
-            loss = self.credit.loss(row, adv_B[index].to(row.x_BKHW.device), self.config.clip_eps)
+            loss = self.weighting.loss(row, adv_B[index].to(row.x_BKHW.device), self.config.clip_eps)
             (loss.loss_B.sum() / terms).backward()
-            flat += int(loss.flat_B.sum())
+            flat += int(loss.clipped_B.sum())
             largest = max(largest, float(loss.log_ratio_B.abs().max()))
         return _Found(flat, largest)
 

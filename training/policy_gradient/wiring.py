@@ -9,14 +9,16 @@ from training.policies.as_diffusion import AsDiffusion
 from training.policies.policy import Policy
 from training.policies.registry import load_policy, tiny_name
 from training.policy_gradient.config import PolicyGradientConfig
-from training.policy_gradient.evaluation import Judges
+from training.policy_gradient.evaluation import RewardSet
 from training.policy_gradient.run import Parts
 from training.prompts.prompt_set import load_prompts
 from training.rewards.config import RewardConfig
 from training.rewards.held_out import declare
 from training.rewards.registry import RewardLoader
 
-EYES = "builtin"  # the encoder whose features say how diverse pictures are, and how far from the base model's
+METRIC_ENCODER = (
+    "builtin"  # the encoder whose features say how diverse pictures are, and how far from the base model's
+)
 
 
 def load_parts(
@@ -38,20 +40,22 @@ def load_parts(
     name = tiny_name(chosen.name, cache=cache) if tiny else chosen.name
     found = load_policy(name, chosen.adapter, chosen.options, seed=config.seed, cache=cache)
     policy: Policy = found
-    if chosen.seen_as == "diffusion":
+    if chosen.parameterization == "diffusion":
         policy = AsDiffusion(found, scaled_linear())
     loader = RewardLoader(device=chosen.options.device, threads=threads, cache=cache)
-    judges = judges_of(config.reward, config.held_out, loader)
+    reward_set = reward_set_of(config.reward, config.held_out, loader)
     prompts = load_prompts(config.prompts)
-    return Parts(policy, chosen.name, found.part, prompts, judges)
+    return Parts(policy, chosen.name, found.part, prompts, reward_set)
 
 
-def judges_of(reward: RewardConfig, held_out: Sequence[RewardConfig], loader: RewardLoader) -> Judges:
+def reward_set_of(reward: RewardConfig, held_out: Sequence[RewardConfig], loader: RewardLoader) -> RewardSet:
     """Raises InvalidInputError: a held-out reward is also trained on, or named twice."""
     declared = declare(reward, held_out, loader)
     names = [config.name for config in held_out]
     if len(set(names)) != len(names):
         raise InvalidInputError(f"held_out: {', '.join(names)}: expected each name once")
-    return Judges(
-        declared.trained, dict(zip(names, declared.held_out, strict=True)), loader.encoder(EYES)[1].images
+    return RewardSet(
+        declared.trained,
+        dict(zip(names, declared.held_out, strict=True)),
+        loader.encoder(METRIC_ENCODER)[1].images,
     )

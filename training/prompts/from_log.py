@@ -10,7 +10,9 @@ from indexer.collection.collection import DATABASE
 from indexer.disk.files import replace_text
 from indexer.errors import InvalidInputError, NotFoundError
 from indexer.tables.database import Database
-from indexer.tables.interactions import Wanted, WantedLog
+from indexer.tables.interactions import Interaction, InteractionLog
+from indexer.tables.jobs import JobTable
+from rerank.generate.misses import prompts_of_misses
 from rerank.generate.request import GenerationRequest
 from rerank.generate.safety import Blocklist
 from training.prompts.prompt_set import normalised
@@ -49,8 +51,8 @@ def prompts_from_log(
         raise NotFoundError(f"there is no {path}: expected the data directory of a service")
     database = Database(path, read_only=True)
     try:
-        log = WantedLog(database, collection)
-        wanted, started = log.all(), log.prompts_of_misses()
+        wanted = InteractionLog(database, collection).all()
+        started = prompts_of_misses(JobTable(database), collection)
     finally:
         database.close()
     found = [one for one in counted(wanted, started) if one.weight >= least]
@@ -58,7 +60,7 @@ def prompts_from_log(
     return sorted(found, key=lambda one: -one.weight)
 
 
-def counted(wanted: Sequence[Wanted], started: Iterable[str]) -> list[WantedPrompt]:
+def counted(wanted: Sequence[Interaction], started: Iterable[str]) -> list[WantedPrompt]:
     """By their normalised words. A job that a miss started counts where the log knows no miss of its words:
     otherwise one wish would count twice.
     """
@@ -73,7 +75,7 @@ def counted(wanted: Sequence[Wanted], started: Iterable[str]) -> list[WantedProm
     return [WantedPrompt(spelt[key], dict(counts)) for key, counts in kinds.items()]
 
 
-def finished(wanted: Sequence[Wanted]) -> list[Wanted]:
+def finished(wanted: Sequence[Interaction]) -> list[Interaction]:
     """Without misses that were somebody still typing: the gallery searches after each pause, so a miss that
     the next ones continue within seconds was not what was wanted.
     """
@@ -99,14 +101,14 @@ def _count(words: str, kind: str, spelt: dict[str, str], kinds: dict[str, Counte
     kinds.setdefault(key, Counter())[kind] += 1
 
 
-def _soon_after(wanted: Sequence[Wanted], place: int) -> Iterator[Wanted]:
+def _soon_after(wanted: Sequence[Interaction], place: int) -> Iterator[Interaction]:
     for later in range(place + 1, len(wanted)):
         if wanted[later].at - wanted[place].at > TYPING_S:
             return
         yield wanted[later]
 
 
-def _is_continued(one: Wanted, following: Iterable[Wanted]) -> bool:
+def _is_continued(one: Interaction, following: Iterable[Interaction]) -> bool:
     start = normalised(one.words)
     misses = (normalised(later.words) for later in following if later.kind == "miss")
     return any(words != start and words.startswith(start) for words in misses)

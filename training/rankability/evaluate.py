@@ -14,7 +14,7 @@ from numpy import ndarray
 from indexer.encoders.registry import load_encoder
 from indexer.errors import InvalidInputError
 from indexer.protocols import Encoder
-from rerank.axes.fit import Split
+from rerank.axes.splits import Split
 from training.rankability.embed import embed
 from training.rankability.measure import (
     AttributeReport,

@@ -3,7 +3,7 @@
 Dimension key   N labelled pictures, D embedding, P prompts, A attributes of sets
 Paper           "Rankability of visual embeddings", arXiv:2507.03683; SRCC is Spearman's rank correlation
 Departures      The paper's splits, penalties and draws are not published; those here are
-                `rerank.axes.fit`'s and `rerank.axes.few_shot`'s.
+                `rerank.axes.ridge`'s and `rerank.axes.few_shot`'s.
                 Its third bound, the encoder fine-tuned end to end, is not measured.
 Relations       Those two have the fits and correlations; here they are put together.
 """
@@ -18,10 +18,11 @@ from numpy import ndarray
 from numpy.random import Generator
 
 from indexer.errors import InvalidInputError
-from rerank.axes import few_shot, fit
+from rerank.axes import few_shot, rank_correlation, ridge
 from rerank.axes.direction import axis_between
 from rerank.axes.few_shot import Draws
-from rerank.axes.fit import Line, Split
+from rerank.axes.ridge import Line
+from rerank.axes.splits import Split, split_groups
 from training.rankability.nonlinear import nonlinear_scores
 from training.rankability.table import LabelledSet
 
@@ -56,7 +57,7 @@ class Labelled:
     def srcc(self, direction_D: Float32[ndarray, " d"]) -> float:
         """Of a direction on the test rows, with its sign."""
         test_I = self.split.test_I
-        return fit.spearman(self.vectors_ND[test_I] @ direction_D, self.label_N[test_I])
+        return rank_correlation.spearman(self.vectors_ND[test_I] @ direction_D, self.label_N[test_I])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def rng_for(seed: int, *what: str) -> Generator:
 def split_tables(tables: Sequence[LabelledSet], seed: int, *, test_share: float) -> dict[str, Split]:
     """One split over all sets at once: a group is on the same side in each of them."""
     groups = np.array([group for table in tables for group in table.groups])
-    whole = fit.split_groups(groups, rng_for(seed, "split"), test=test_share)
+    whole = split_groups(groups, rng_for(seed, "split"), test=test_share)
     side_N = np.zeros(len(groups), np.int64)
     side_N[whole.validation_I], side_N[whole.test_I] = 1, 2
     splits, start = {}, 0
@@ -193,7 +194,7 @@ def measure(
     """
     test_I = data.split.test_I
     label_M = data.label_N[test_I]
-    line = fit.fit_validated(data.vectors_ND, data.label_N, data.split)
+    line = ridge.fit_validated(data.vectors_ND, data.label_N, data.split)
     found_M = line.predict(data.vectors_ND[test_I])
     report = AttributeReport(
         data=data.data,
@@ -202,11 +203,11 @@ def measure(
         groups=data.groups,
         test=len(test_I),
         values=len(np.unique(data.label_N)),
-        tie_limited=fit.tie_limited_maximum(label_M),
+        tie_limited=rank_correlation.tie_limited_maximum(label_M),
         no_train=Spread.of([_linear_srcc(replace(data, vectors_ND=own_ND)) for own_ND in untrained]),
         permuted=_permuted(data, seed),
         linear=_estimate(data, line.direction_D, seed),
-        pearson=fit.pearson(found_M, label_M),
+        pearson=rank_correlation.pearson(found_M, label_M),
         mean_absolute_error=float(np.mean(np.abs(found_M - label_M))),
         penalty=line.penalty,
         nonlinear=_nonlinear(data),
@@ -219,7 +220,7 @@ def measure(
 
 
 def _linear_srcc(data: Labelled) -> float:
-    return data.srcc(fit.fit_validated(data.vectors_ND, data.label_N, data.split).direction_D)
+    return data.srcc(ridge.fit_validated(data.vectors_ND, data.label_N, data.split).direction_D)
 
 
 def _permuted(data: Labelled, seed: int) -> Spread | None:
@@ -237,7 +238,7 @@ def _nonlinear(data: Labelled) -> Spread | None:
     test_I = data.split.test_I
     return Spread.of(
         [
-            fit.spearman(
+            rank_correlation.spearman(
                 nonlinear_scores(data.vectors_ND, data.label_N, data.split, seed=run)[test_I],
                 data.label_N[test_I],
             )
@@ -290,7 +291,7 @@ def _estimates(
 def _estimate(data: Labelled, direction_D: Float32[ndarray, " d"], seed: int) -> Estimate:
     test_I = data.split.test_I
     score_M, label_M = data.vectors_ND[test_I] @ direction_D, data.label_N[test_I]
-    interval = fit.spearman_interval(score_M, label_M, rng_for(seed, data.key, "bootstrap"))
+    interval = rank_correlation.spearman_interval(score_M, label_M, rng_for(seed, data.key, "bootstrap"))
     return Estimate(data.srcc(direction_D), interval.low, interval.high)
 
 

@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
-from rerank.axes.fit import STD_FLOOR, Split, spearman, unit_rows
+from rerank.axes.rank_correlation import spearman
+from rerank.axes.ridge import STD_FLOOR, unit_rows
+from rerank.axes.splits import Split
 
 if TYPE_CHECKING:
     import torch

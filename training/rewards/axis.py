@@ -20,11 +20,11 @@ from indexer.imaging.decode import at_scale, working_copy
 from indexer.imaging.measures import MEASURED_SIDE, measure
 from indexer.protocols import Encoder
 from indexer.tables.axes import AxisStore
-from rerank.axes.moments import MomentsCache
-from rerank.axes.terms import Taste, Term
-from rerank.axes.values import value_of
+from rerank.axes.axis_values import value_of
+from rerank.axes.statistics import MomentsCache
+from rerank.axes.terms import AxisScorer, ScoreTerm
+from training.rewards.cached_encoder import CachedEncoder
 from training.rewards.embedded import EmbeddedReward
-from training.rewards.eyes import Eyes
 from training.rewards.reward import Reward, RewardCard
 
 MEASURED = ("measured.colourfulness", "measured.brightness", "measured.sharpness")
@@ -34,7 +34,7 @@ MEASURED = ("measured.colourfulness", "measured.brightness", "measured.sharpness
 class MeasuredReward:
     """An axis whose field is measured of the pixels, as it is when a picture is indexed."""
 
-    term: Term
+    term: ScoreTerm
     card: RewardCard
 
     def score(
@@ -70,7 +70,9 @@ def load_axis(name: str, data_dir: Path, collection: str, encoder: Encoder, card
     )
     if axis.field is None:
         value = value_of(axis)
-        return EmbeddedReward(_eyes(encoder), lambda x_ND: standardised(term, value(_stored(x_ND))), card)
+        return EmbeddedReward(
+            _cached_encoder(encoder), lambda x_ND: standardised(term, value(_stored(x_ND))), card
+        )
     if axis.field not in MEASURED:
         raise InvalidInputError(
             f"axis {name!r} is the stored field {axis.field!r}, which a new picture does not have: "
@@ -79,17 +81,17 @@ def load_axis(name: str, data_dir: Path, collection: str, encoder: Encoder, card
     return MeasuredReward(term, card)
 
 
-def standardised(term: Term, value_N: Float[ndarray, " n"]) -> Float64[ndarray, " n"]:
+def standardised(term: ScoreTerm, value_N: Float[ndarray, " n"]) -> Float64[ndarray, " n"]:
     return term.scale * (value_N.astype(np.float64) - term.offset)
 
 
-def _term(name: str, data_dir: Path, collection: str, encoder: Encoder) -> Term:
+def _term(name: str, data_dir: Path, collection: str, encoder: Encoder) -> ScoreTerm:
     if not (data_dir / DATABASE).is_file() or not (data_dir / collection).is_dir():
         raise NotFoundError(f"there is no collection {collection!r} in {data_dir}")  # opening would make one
     opened = Collection.open(data_dir, collection, model_id=encoder.model_id, dim=encoder.dim)
     try:
-        taste = Taste(AxisStore(opened.database, collection), encoder.model_id, MomentsCache())
-        (term,) = taste.terms({name: 1.0}, None, opened.view(), {})
+        scorer = AxisScorer(AxisStore(opened.database, collection), encoder.model_id, MomentsCache())
+        (term,) = scorer.terms({name: 1.0}, None, opened.snapshot(), {})
     finally:
         opened.close()
     return term
@@ -100,8 +102,8 @@ def _stored(vectors_ND: Float32[ndarray, "n d"]) -> Float32[ndarray, "n d"]:
     return to_rows(vectors_ND, vectors_ND.shape[1]).astype(np.float32)
 
 
-def _eyes(encoder: Encoder) -> Eyes:
+def _cached_encoder(encoder: Encoder) -> CachedEncoder:
     """Pictures as they are indexed: reduced first where they are large."""
-    return Eyes(
+    return CachedEncoder(
         lambda pictures: encoder.encode_images([working_copy(p) for p in pictures]), encoder.encode_texts
     )

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 from numpy import ndarray
 
-from training.rewards.eyes import Eyes
+from training.rewards.cached_encoder import CachedEncoder
 from training.rewards.reward import RewardCard
 
 Value = Callable[[Float32[ndarray, "n d"]], Float[ndarray, " n"]]
@@ -22,26 +22,26 @@ Value = Callable[[Float32[ndarray, "n d"]], Float[ndarray, " n"]]
 class EmbeddedReward:
     """`value` of the pictures' embeddings: a head, or an axis."""
 
-    eyes: Eyes
+    encoder: CachedEncoder
     value: Value
     card: RewardCard
 
     def score(
         self, pictures: Sequence[UInt8[ndarray, "_ _ 3"]], prompts: Sequence[str]
     ) -> Float64[ndarray, " n"]:
-        return np.asarray(self.value(self.eyes.images(pictures)), np.float64)
+        return np.asarray(self.value(self.encoder.images(pictures)), np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class AgreementReward:
     """How well a picture and its prompt agree: `scale` times their cosine."""
 
-    eyes: Eyes
+    encoder: CachedEncoder
     card: RewardCard
     scale: float = 1.0
 
     def score(
         self, pictures: Sequence[UInt8[ndarray, "_ _ 3"]], prompts: Sequence[str]
     ) -> Float64[ndarray, " n"]:
-        image_ND, text_ND = self.eyes.images(pictures), self.eyes.texts(prompts)
+        image_ND, text_ND = self.encoder.images(pictures), self.encoder.texts(prompts)
         return self.scale * np.einsum("nd,nd->n", image_ND, text_ND, dtype=np.float64)

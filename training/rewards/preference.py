@@ -11,8 +11,8 @@ from indexer.encoders.openclip import PREFIX, OpenClipEncoder
 from indexer.encoders.openclip_pixels import fit
 from indexer.errors import InvalidInputError, UnavailableError
 from training.heavy import heavy_imports
+from training.rewards.cached_encoder import CachedEncoder
 from training.rewards.embedded import AgreementReward
-from training.rewards.eyes import Eyes
 from training.rewards.reward import Reward, RewardCard
 
 PICKSCORE = "yuvalkirstain/PickScore_v1"
@@ -50,7 +50,7 @@ def load_pickscore(weights: str, card: RewardCard, *, device: str, cache: Path |
     if where.type == "cuda" and not torch.cuda.is_available():
         raise UnavailableError(f"device is {device!r}, but torch finds no CUDA device")
     model = ClipFolder(folder, tokenizer, where)
-    return AgreementReward(Eyes(model.encode_images, model.encode_texts), card, model.scale)
+    return AgreementReward(CachedEncoder(model.encode_images, model.encode_texts), card, model.scale)
 
 
 def load_hps(
@@ -75,11 +75,11 @@ def load_hps(
     # float32: scores of good pictures differ in the third digit, where bfloat16 rounds.
     encoder = OpenClipEncoder(f"{PREFIX}{architecture}@{path}", device=device, precision="fp32")
     whole = replace(encoder.preprocess, resize_mode="longest")
-    eyes = Eyes(
+    cached = CachedEncoder(
         lambda pictures: encoder.encode_prepared([fit(picture, whole) for picture in pictures]),
         encoder.encode_texts,
     )
-    return AgreementReward(eyes, card)
+    return AgreementReward(cached, card)
 
 
 def pickscore_is_here(cache: Path | None = None) -> bool:

@@ -11,15 +11,15 @@ from indexer.encoders.registry import load_encoder
 from indexer.encoders.tensor_files import read_checkpoint, read_safetensors
 from indexer.errors import InvalidInputError, UnknownModelError
 from indexer.protocols import Encoder
+from rerank.axes.axis_values import value_of
 from rerank.axes.defaults import shipped_or_prompted
 from rerank.axes.heads import Head, activation_named
-from rerank.axes.values import value_of
 from training.rewards.axis import load_axis
+from training.rewards.cached_encoder import CachedEncoder
 from training.rewards.cards import CARDS
 from training.rewards.checked import CheckedReward
 from training.rewards.config import PartConfig, RewardConfig
 from training.rewards.embedded import AgreementReward, EmbeddedReward
-from training.rewards.eyes import Eyes
 from training.rewards.mixture import MixtureReward, Part
 from training.rewards.pixels import ColourfulnessReward, JpegReward
 from training.rewards.preference import load_hps, load_pickscore
@@ -44,7 +44,7 @@ class RewardLoader:
         self.device = device
         self.cache = cache
         self._threads = threads
-        self._encoders: dict[str, tuple[Encoder, Eyes]] = {}
+        self._encoders: dict[str, tuple[Encoder, CachedEncoder]] = {}
         self._loaded: dict[RewardConfig, Reward] = {}
 
     def load(self, config: RewardConfig) -> Reward:
@@ -66,10 +66,10 @@ class RewardLoader:
             self._loaded[config] = CheckedReward(kind.make(config, self, kind.card))
         return self._loaded[config]
 
-    def encoder(self, name: str) -> tuple[Encoder, Eyes]:
+    def encoder(self, name: str) -> tuple[Encoder, CachedEncoder]:
         if name not in self._encoders:
             encoder = load_encoder(name, device=self.device, threads=self._threads)
-            self._encoders[name] = (encoder, Eyes.of(encoder))
+            self._encoders[name] = (encoder, CachedEncoder.of(encoder))
         return self._encoders[name]
 
 
@@ -100,7 +100,7 @@ def kind_of(name: str) -> tuple[Kind, str]:
 
 
 def _aesthetic(config: RewardConfig, loader: RewardLoader, card: RewardCard) -> Reward:
-    encoder, eyes = loader.encoder(config.encoder)
+    encoder, cached = loader.encoder(config.encoder)
     if config.head:
         head = _head(Path(config.head).expanduser(), config.activation)
         if head.dim != encoder.dim:
@@ -110,13 +110,13 @@ def _aesthetic(config: RewardConfig, loader: RewardLoader, card: RewardCard) -> 
         source = f"{Path(config.head).name} on {encoder.model_id}"
         # The range of the LAION heads, which learned marks from 1 to 10.
         return EmbeddedReward(
-            eyes, head, replace(card, low=4.0, high=9.0, licence="that of the head", source=source)
+            cached, head, replace(card, low=4.0, high=9.0, licence="that of the head", source=source)
         )
     if config.activation:
         raise InvalidInputError(f"activation is {config.activation!r}, but there is no head")
     axis = shipped_or_prompted("aesthetics", encoder)
     source = f"v·x of the axis aesthetics on {encoder.model_id}: {axis.card}"
-    return EmbeddedReward(eyes, value_of(axis), replace(card, licence=encoder.licence, source=source))
+    return EmbeddedReward(cached, value_of(axis), replace(card, licence=encoder.licence, source=source))
 
 
 def _head(path: Path, activation: str) -> Head:
@@ -129,9 +129,10 @@ def _head(path: Path, activation: str) -> Head:
 
 
 def _agreement(config: RewardConfig, loader: RewardLoader, card: RewardCard) -> Reward:
-    encoder, eyes = loader.encoder(config.encoder)
+    encoder, cached = loader.encoder(config.encoder)
     return AgreementReward(
-        eyes, replace(card, licence=encoder.licence, source=f"cosine of the embeddings of {encoder.model_id}")
+        cached,
+        replace(card, licence=encoder.licence, source=f"cosine of the embeddings of {encoder.model_id}"),
     )
 
 

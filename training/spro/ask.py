@@ -15,7 +15,7 @@ class Failure:
 
 
 @dataclass(slots=True)
-class Told:
+class GuiderOutput:
     """`guidance` and `answer` are None where every try failed."""
 
     guidance: Guidance | None = None
@@ -29,9 +29,9 @@ def ask(
     temperatures: Sequence[float],
     tries: int,
     seed: Sequence[int],
-) -> list[Told]:
+) -> list[GuiderOutput]:
     """One for each request. Try n of request i is sampled from (seed, n, i): again gives the same."""
-    told = [Told() for _ in requests]
+    told = [GuiderOutput() for _ in requests]
     for turn in range(tries):
         open_ = [i for i, one in enumerate(told) if one.guidance is None]
         if not open_:

@@ -19,12 +19,12 @@ from jaxtyping import Float64
 from numpy import ndarray
 from torch import Tensor
 
+from rerank.diversity import embedding_kernel, vendi_score
 from training.bootstrap import Mean, bootstrap
-from training.policy_gradient.evaluation import Judges
-from training.spro.ask import Told, ask
+from training.policy_gradient.evaluation import RewardSet
+from training.spro.ask import GuiderOutput, ask
 from training.spro.guidance import Guider, Objective, Request
 from training.spro.paint import Painter
-from training.vendi import vendi
 
 PLAIN, UNTRAINED, IMAGE, MM = "plain caption", "untrained Guider", "SPRO-Image", "SPRO-MM"
 
@@ -59,12 +59,12 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Exam:
+class EvaluationSuite:
     """`seeds` has a row of noises for each caption."""
 
     captions: Sequence[str]
     seeds: Sequence[Sequence[int]]
-    judges: Judges
+    reward_set: RewardSet
     resamples: int
 
     def rows(self, painter: Painter, arrangements: Sequence[Drawn]) -> list[Row]:
@@ -82,12 +82,12 @@ class Exam:
             return score_NR.reshape(len(self.captions), -1).mean(axis=1)
 
         return _Scores(
-            by_caption(self.judges.reward.score(pictures, asked)),
+            by_caption(self.reward_set.reward.score(pictures, asked)),
             {
                 name: by_caption(reward.score(pictures, asked))
-                for name, reward in self.judges.held_out.items()
+                for name, reward in self.reward_set.held_out.items()
             },
-            self.judges.features(pictures),
+            self.reward_set.features(pictures),
         )
 
     def _row(self, drawn: Drawn, own: "_Scores", plain: "_Scores") -> Row:
@@ -101,7 +101,7 @@ class Exam:
             {name: mean(value_N) for name, value_N in own.held_out_N.items()},
             {name: mean(value_N - plain.held_out_N[name]) for name, value_N in own.held_out_N.items()},
             float((own.feature_F * plain.feature_F).sum(axis=1).mean()),
-            vendi(own.feature_F @ own.feature_F.T),
+            vendi_score(embedding_kernel(own.feature_F)),
             float(np.mean([len(prompt.split()) for prompt in drawn.prompts])),
             drawn.unanswered,
         )
@@ -122,14 +122,14 @@ def guided(
     temperature: float,
     tries: int,
     seed: Sequence[int],
-) -> list[Told]:
+) -> list[GuiderOutput]:
     """One answer a caption, as in use; `pictures` for a Guider that looks."""
     seen = [None] * len(captions) if pictures is None else pictures
     requests = [Request(caption, picture, objective) for caption, picture in zip(captions, seen, strict=True)]
     return ask(guider, requests, [temperature] * len(captions), tries, seed)
 
 
-def prompts_of(told: Sequence[Told], captions: Sequence[str]) -> tuple[str, ...]:
+def prompts_of(told: Sequence[GuiderOutput], captions: Sequence[str]) -> tuple[str, ...]:
     """The caption itself where there is no answer; `Row.unanswered` counts these."""
     return tuple(
         caption if one.guidance is None else one.guidance.prompt

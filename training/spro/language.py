@@ -16,6 +16,7 @@ from indexer.errors import InvalidInputError
 from training.policies.adapters import NAME
 from training.policies.options import Adapter
 from training.spro.guidance import Answer, Request
+from training.spro.instructions import OPENING
 
 
 class GumbelNoise(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped
@@ -127,6 +128,13 @@ def sample(
         **question, **more, logits_processor=[noise], max_new_tokens=most_tokens, do_sample=False
     )
     return ids_BL[:, question["input_ids"].shape[1] :]
+
+
+def answers_of(decoder: Any, ids_BL: Int[Tensor, "b l"], end: int) -> list[Answer]:  # noqa: ANN401  # a tokeniser
+    """What was written behind the opening; `end` tells an answer that ended from one that was cut off."""
+    texts = decoder.batch_decode(ids_BL, skip_special_tokens=True)
+    ended_B = (ids_BL == end).any(1).tolist()
+    return [Answer(OPENING + text, ended) for text, ended in zip(texts, ended_B, strict=True)]
 
 
 def attach(model: Any, adapter: Adapter, seed: int) -> None:  # noqa: ANN401  # any of transformers' models

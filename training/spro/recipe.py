@@ -19,10 +19,10 @@ from training.policies.policy import Policy
 from training.policy_gradient.checkpoint import load_weights, save_weights
 from training.run_folder import METRICS, append, keep_rows, read_rows, write_card
 from training.spro import report
-from training.spro.ask import Told, seed_of
+from training.spro.ask import GuiderOutput, seed_of
 from training.spro.config import SproConfig
 from training.spro.evaluate import IMAGE as IMAGE_ROW
-from training.spro.evaluate import MM, PLAIN, UNTRAINED, Drawn, Exam, guided, prompts_of
+from training.spro.evaluate import MM, PLAIN, UNTRAINED, Drawn, EvaluationSuite, guided, prompts_of
 from training.spro.files import (
     EVALUATION,
     IMAGE,
@@ -35,7 +35,7 @@ from training.spro.files import (
 from training.spro.image import tune, winners_of
 from training.spro.paint import Painter
 from training.spro.rounds import Parts, Rounds, put_weights
-from training.spro.wiring import captions_of, load_generator, load_guider, load_judges, load_painter
+from training.spro.wiring import captions_of, load_generator, load_guider, load_painter, load_reward_set
 
 TUNE, ANSWER, NOISE = 11, 12, 13  # what a number is drawn for: first part of its seed after the run's
 Say = Callable[[str], None]
@@ -46,7 +46,7 @@ def run_prompt(config: SproConfig, seed: int, out: Path, threads: int | None, sa
     parts = Parts(
         load_guider(config, seed),
         load_painter(config.picture),
-        load_judges(config, threads),
+        load_reward_set(config, threads),
         captions_of(config)[0],
     )
     Rounds(parts, config, out, seed, say).run()
@@ -102,9 +102,9 @@ def run_evaluate(config: SproConfig, seed: int, out: Path, threads: int | None, 
     plain = Drawn(PLAIN, tuple(captions), painter.paint(captions, seeds))
     drawn = [plain, *_guiders(config, seed, out, painter, plain, seeds, say)]
     drawn += _tuned(config, seed, out, drawn, seeds)
-    judges = load_judges(config, threads)
-    rows = Exam(captions, seeds, judges, settings.resamples).rows(painter, drawn)
-    name = judges.reward.card.name
+    reward_set = load_reward_set(config, threads)
+    rows = EvaluationSuite(captions, seeds, reward_set, settings.resamples).rows(painter, drawn)
+    name = reward_set.reward.card.name
     table = report.markdown(rows, name)
     folder = out / EVALUATION
     write_object(
@@ -185,7 +185,7 @@ def _log(folder: Path, number: int) -> Callable[[dict[str, Any]], None]:
     return lambda row: append(folder / METRICS, {"round": number, **row})
 
 
-def _keep_answers(path: Path, captions: tuple[str, ...], told: list[Told]) -> None:
+def _keep_answers(path: Path, captions: tuple[str, ...], told: list[GuiderOutput]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
         {

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from training.policy_gradient.checkpoint import load_weights, save_weights
-from training.policy_gradient.evaluation import Judges
+from training.policy_gradient.evaluation import RewardSet
 from training.run_folder import keep_rows, read_rows
 from training.spro.ask import ask, seed_of
 from training.spro.config import SproConfig
@@ -39,7 +39,7 @@ Row = dict[str, Any]  # of a JSON lines file
 class Parts:
     guider: TrainableGuider
     painter: Painter
-    judges: Judges
+    reward_set: RewardSet
     captions: Sequence[str]
 
 
@@ -163,7 +163,7 @@ class Rounds:
     def _score(
         self, n: int, caption: str, prompts: Sequence[str | None], base_RKHW: Tensor
     ) -> tuple[Row, Tensor | None]:
-        painter, judges = self.parts.painter, self.parts.judges
+        painter, reward_set = self.parts.painter, self.parts.reward_set
         known = [i for i, prompt in enumerate(prompts) if prompt is not None]
         latents = [base_RKHW[None]]
         if known:
@@ -172,7 +172,9 @@ class Rounds:
         latent_MRKHW = torch.cat(latents)
         pictures = painter.pictures(latent_MRKHW)
         # The caption itself, not its rewriting: words must not be able to buy a reward that reads them.
-        reward_MR = judges.reward.score(pictures, [caption] * len(pictures)).reshape(len(latent_MRKHW), -1)
+        reward_MR = reward_set.reward.score(pictures, [caption] * len(pictures)).reshape(
+            len(latent_MRKHW), -1
+        )
         reward_M = reward_MR.mean(axis=1).tolist()
         scores: list[float | None] = [None] * len(prompts)
         for place, i in enumerate(known):
@@ -181,7 +183,7 @@ class Rounds:
         if (chosen := winner_and_loser(scores)) is None:
             return row, None
         best = 1 + known.index(chosen[0])
-        feature_F = judges.features([*painter.pictures(latent_MRKHW[best]), *painter.pictures(base_RKHW)])
+        feature_F = reward_set.features([*painter.pictures(latent_MRKHW[best]), *painter.pictures(base_RKHW)])
         won_RF, plain_RF = np.split(feature_F, 2)
         fidelity = float((won_RF * plain_RF).sum(axis=1).mean())
         return row | {"winner": chosen[0], "loser": chosen[1], "fidelity": fidelity}, latent_MRKHW[best]

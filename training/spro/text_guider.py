@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from rerank.rephrase.local import load
+from training.policies.adapters import trainable
 from training.policies.options import Adapter
 from training.spro.guidance import Answer, Request
 from training.spro.instructions import EXAMPLES, OPENING, question, system
-from training.spro.language import GumbelNoise, Scored, attach, in_batches, sample, score
+from training.spro.language import GumbelNoise, Scored, answers_of, attach, in_batches, sample, score
 
 
 class TextGuider:
@@ -67,7 +68,7 @@ class TextGuider:
         return score(self._model, padded, ids, end, self._read(padded, common))
 
     def trainable(self) -> Iterable[tuple[str, torch.nn.Parameter]]:
-        return [(name, weight) for name, weight in self._model.named_parameters() if weight.requires_grad]
+        return trainable(self._model)
 
     def _write(self, requests: Sequence[Request], noise: GumbelNoise) -> list[Answer]:
         questions = [self._ids(self._question(request)) for request in requests]
@@ -83,9 +84,7 @@ class TextGuider:
             pad_token_id=end,
             eos_token_id=end,
         )
-        texts = self._tokenizer.batch_decode(ids_BL, skip_special_tokens=True)
-        ended_B = (ids_BL == end).any(1).tolist()
-        return [Answer(OPENING + text, ended) for text, ended in zip(texts, ended_B, strict=True)]
+        return answers_of(self._tokenizer, ids_BL, end)
 
     def _read(self, padded: dict[str, Tensor], common: int) -> Any:  # noqa: ANN401  # a cache of transformers
         """What all questions begin with is read once, not once an answer: most of the work."""

@@ -13,10 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from indexer.errors import UnavailableError
+from training.policies.adapters import trainable
 from training.policies.options import Adapter
 from training.spro.guidance import Answer, Request
 from training.spro.instructions import OPENING, question, system
-from training.spro.language import GumbelNoise, Scored, attach, in_batches, sample, score
+from training.spro.language import GumbelNoise, Scored, answers_of, attach, in_batches, sample, score
 
 
 class VisionGuider:
@@ -74,7 +75,7 @@ class VisionGuider:
         return score(self._model, self._questions(requests), ids, self._padding)
 
     def trainable(self) -> Iterable[tuple[str, torch.nn.Parameter]]:
-        return [(name, weight) for name, weight in self._model.named_parameters() if weight.requires_grad]
+        return trainable(self._model)
 
     def _write(self, requests: Sequence[Request], noise: GumbelNoise) -> list[Answer]:
         end = self._processor.tokenizer.eos_token_id
@@ -86,9 +87,7 @@ class VisionGuider:
             pad_token_id=self._padding,
             eos_token_id=end,
         )
-        texts = self._processor.batch_decode(ids_BL, skip_special_tokens=True)
-        ended_B = (ids_BL == end).any(1).tolist()
-        return [Answer(OPENING + text, ended) for text, ended in zip(texts, ended_B, strict=True)]
+        return answers_of(self._processor, ids_BL, end)
 
     @property
     def _padding(self) -> int:

@@ -9,8 +9,8 @@ from training.policies.builtin import BuiltinPolicy
 from training.policies.options import Adapter
 from training.policies.pipeline import PipelinePolicy
 from training.policies.registry import load_policy
-from training.policy_gradient.evaluation import Judges
-from training.policy_gradient.wiring import judges_of
+from training.policy_gradient.evaluation import RewardSet
+from training.policy_gradient.wiring import reward_set_of
 from training.prompts.prompt_set import PromptSet, load_prompts
 from training.rewards.registry import RewardLoader
 from training.spro.config import PictureConfig, SproConfig
@@ -57,10 +57,10 @@ def load_painter(config: PictureConfig) -> Painter:
     return Painter(load_generator(config, None, 0, guided=True), config)
 
 
-def load_judges(config: SproConfig, threads: int | None) -> Judges:
+def load_reward_set(config: SproConfig, threads: int | None) -> RewardSet:
     """Raises InvalidInputError: a held-out reward is also trained on."""
     loader = RewardLoader(device=config.picture.options.device, threads=threads)
-    return judges_of(config.reward, config.held_out, loader)
+    return reward_set_of(config.reward, config.held_out, loader)
 
 
 def captions_of(config: SproConfig) -> tuple[list[str], list[str]]:

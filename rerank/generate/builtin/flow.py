@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+TIME_SCALE = 1000.0  # diffusers' time embedding expects times of this size
 X = TypeVar("X")  # a NumPy array or a torch tensor: the arithmetic is the same
 
 

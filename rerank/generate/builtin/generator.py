@@ -24,14 +24,13 @@ from indexer.encoders.builtin import SentenceModel
 from indexer.encoders.onnx import Session
 from indexer.errors import InvalidInputError
 from rerank.generate.builtin.conditioning import Conditioning, condition
-from rerank.generate.builtin.flow import euler, noise, preconditioning, times
+from rerank.generate.builtin.flow import TIME_SCALE, euler, noise, preconditioning, times
 from rerank.generate.builtin.folder import GeneratorFolder, read_folder
 from rerank.generate.builtin.latents import to_bytes
 from rerank.generate.request import Generated, GenerationRequest, Means, Pixels, Progress
 
 FOLDER = Path(__file__).with_name("weights")
 LICENCE = "Apache-2.0"
-TIME_SCALE = 1000.0  # diffusers' time embedding expects times of this size
 
 
 class BuiltinGenerator:

@@ -25,8 +25,7 @@ from torch import Tensor
 from indexer.encoders.builtin import FOLDER as SENTENCE_FOLDER
 from indexer.encoders.builtin import SentenceModel
 from rerank.generate.builtin.conditioning import condition
-from rerank.generate.builtin.flow import preconditioning, times
-from rerank.generate.builtin.generator import TIME_SCALE
+from rerank.generate.builtin.flow import TIME_SCALE, preconditioning, times
 from rerank.generate.builtin.latents import PatchCodec, to_bytes
 
 NUMBERS = ("name", "sigma_data", "tokens", "default_steps", "default_guidance")

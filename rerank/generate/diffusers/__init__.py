@@ -1,0 +1,1 @@
+"""Published diffusers pipelines: loading, placing on a device, drawing."""

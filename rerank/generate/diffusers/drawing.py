@@ -57,8 +57,7 @@ def draw(opened: Opened, family: Family, plan: Plan, on_step: Callable[[Progress
     picture_HW3 = output.images[0]
     if not np.isfinite(picture_HW3).all():
         raise UnavailableError(
-            f"the picture overflowed in {opened.dtype}: expected finite colours; "
-            "KALLOS_GENERATOR_DTYPE=float32 helps"
+            f"the picture overflowed in {opened.dtype}: expected finite colours; `dtype=float32` helps"
         )
     flags = output.get("nsfw_content_detected") or [False]
     return Drawn(np.rint(picture_HW3 * 255).astype(np.uint8), bool(flags[0]), name, notes)

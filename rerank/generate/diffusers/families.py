@@ -120,7 +120,7 @@ KNOWN_GENERATORS: tuple[KnownGenerator, ...] = (
         "sdxl",
         3_470,
         "Stability AI Non-Commercial Research Community License",
-        "512 px; KALLOS_GENERATOR_STEPS=1 KALLOS_GENERATOR_GUIDANCE=0",
+        "512 px; `steps=1` `guidance=0`",
     ),
     KnownGenerator(
         "stabilityai/stable-diffusion-xl-base-1.0",
@@ -150,7 +150,7 @@ KNOWN_GENERATORS: tuple[KnownGenerator, ...] = (
         "flux",
         16_900,
         "Apache-2.0",
-        "1024 px; KALLOS_GENERATOR_STEPS=4",
+        "1024 px; `steps=4`",
         gated=True,
     ),
     KnownGenerator(

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from indexer.errors import UnavailableError, UnsafePictureError
 from rerank.generate.diffusers.folder import PipelineFolder, identity_of
-from rerank.generate.diffusers.gate import Gate
 from rerank.generate.diffusers.options import Adapter, GeneratorOptions, check_adapters
 from rerank.generate.diffusers.plan import Plan, plan_of
+from rerank.generate.diffusers.read_write_lock import ReadWriteLock
 from rerank.generate.request import Generated, GenerationRequest, Means, Progress
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class DiffusersGenerator:
         self._adapters = options.adapters
         self._weights = "" if options.weights is None else f"+{_named(options.weights)}"
         self._applied = _identity(options.adapters)
-        self._gate = Gate()
+        self._lock = ReadWriteLock()
         self._opening = Lock()
         self._opened: Opened | None = None
         self.source = source
@@ -60,12 +60,12 @@ class DiffusersGenerator:
     ) -> Generated:
         plan = plan_of(request, self._folder, self._options)
         opened = self._open()
-        with self._gate.shared() if opened.offload == "none" else self._gate.alone():
+        with self._lock.read() if opened.offload == "none" else self._lock.write():
             made = self._attempt(opened, plan, on_step)
         if made is not None:
             return made
         # Outside of the exception, whose traceback keeps the tensors of the first attempt alive.
-        with self._gate.alone():
+        with self._lock.write():
             made = self._attempt_thriftily(opened, plan, on_step)
         if made is None:
             raise self._too_large(opened, plan)
@@ -80,7 +80,7 @@ class DiffusersGenerator:
 
         check_adapters(adapters)
         opened = self._open()
-        with self._gate.alone():
+        with self._lock.write():
             try:
                 use_adapters(opened.pipeline, adapters)
             except Exception:
@@ -141,7 +141,7 @@ class DiffusersGenerator:
 
         advice = "a smaller picture"
         if opened.device.type == "cuda" and opened.offload != "sequential":
-            advice += ", or KALLOS_GENERATOR_OFFLOAD=sequential"
+            advice += ", or `offload=sequential`"
         return UnavailableError(
             f"not enough memory for {plan.width} x {plan.height} px with {self._folder.size_mb} MB of "
             f"weights on disk, in {opened.dtype} ({memory_of(opened.device)}); expected {advice}"

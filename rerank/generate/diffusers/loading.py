@@ -57,7 +57,7 @@ def open_pipeline(folder: PipelineFolder, options: GeneratorOptions) -> Opened:
             raise
         raise UnavailableError(
             f"{folder.path}: not enough memory to load {folder.size_mb} MB of weights ({memory_of(device)}); "
-            "KALLOS_GENERATOR_OFFLOAD=model needs room for its largest part only"
+            "`offload=model` needs room for its largest part only"
         ) from error
     name = str(dtype).removeprefix("torch.")
     return Opened(pipeline, device, name, options.offload, colours)

@@ -1,0 +1,1 @@
+"""Weights that a training run left: read, merged, put in service."""

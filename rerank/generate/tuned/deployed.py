@@ -10,8 +10,7 @@ from indexer.blobs.deployed import DeployedStore
 from indexer.errors import ConflictError, CorruptStoreError
 from rerank.generate.builtin.folder import read_folder
 from rerank.generate.builtin.generator import FOLDER
-from rerank.generate.registry import BUILTIN
-from rerank.generate.request import Generator
+from rerank.generate.request import BUILTIN, Generator
 from rerank.generate.tuned.run import NETWORK, TunedRun
 
 Load = Callable[[str, Path | None], Generator]

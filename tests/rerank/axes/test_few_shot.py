@@ -6,7 +6,7 @@ from scipy import stats
 
 from indexer.errors import InvalidAxisError
 from rerank.axes.few_shot import draw_extremes, few_shot, two_extremes
-from rerank.axes.fit import fit_left_out
+from rerank.axes.ridge import fit_left_out
 from tests.support.labels import labelled
 from tests.support.pictures import unit_vectors
 

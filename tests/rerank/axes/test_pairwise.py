@@ -8,8 +8,8 @@ from numpy import ndarray
 from scipy import optimize
 
 from indexer.errors import InvalidAxisError
-from rerank.axes.fit import spearman
-from rerank.axes.pairwise import choose_pair_penalty, fit_pairs, pair_loss
+from rerank.axes.pairwise import choose_pair_penalty, fit_pairs
+from rerank.axes.rank_correlation import spearman
 from tests.support.labels import labelled
 from tests.support.pictures import unit_vectors
 
@@ -21,20 +21,6 @@ def ordered(pairs: int, dim: int, seed: int = 1, noise: float = 0.3) -> tuple[nd
     swap_P = label_N[first] < label_N[second]
     more, less = np.where(swap_P, second, first), np.where(swap_P, first, second)
     return vectors_ND[more], vectors_ND[less]
-
-
-@given(seed=st.integers(0, 99), penalty=st.floats(1e-4, 1))
-def test_derivatives_are_those_of_finite_differences(seed: int, penalty: float) -> None:
-    rng = np.random.default_rng(seed)
-    difference_PR, weight_R = rng.standard_normal((9, 4)), 2 * rng.standard_normal(4)
-    at = pair_loss(weight_R, difference_PR, penalty)
-    step = 1e-5
-    for r in range(4):
-        up_R, down_R = weight_R + step * np.eye(4)[r], weight_R - step * np.eye(4)[r]
-        up, down = pair_loss(up_R, difference_PR, penalty), pair_loss(down_R, difference_PR, penalty)
-        assert (up.value - down.value) / (2 * step) == pytest.approx(at.gradient_R[r], abs=1e-7)
-        slope_R = (up.gradient_R - down.gradient_R) / (2 * step)
-        assert slope_R == pytest.approx(at.hessian_RR[r], abs=1e-6)
 
 
 @pytest.mark.parametrize(("pairs", "dim"), [(80, 10), (12, 40)])

@@ -1,4 +1,4 @@
-"""The minimum that Newton's method finds, against a general optimiser."""
+"""The fit over standardised features, against a general optimiser."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from rerank.match.logistic import Logistic, sigmoid
+from rerank.match.logistic import Logistic
 
 
 @given(st.integers(0, 500), st.sampled_from([0.01, 1.0, 30.0]))
@@ -25,9 +25,9 @@ def test_the_fit_is_the_minimum_of_its_loss(seed: int, ridge: float) -> None:
             + ridge / 2 * solution[:3] @ solution[:3]
         )
 
-    expected = minimize(loss, np.zeros(4), tol=1e-10).x
+    expected = minimize(loss, np.zeros(4), method="BFGS", options={"gtol": 1e-7}).x
     fitted = Logistic.fit(x_NF, y_N, ridge)
-    assert [*fitted.weight_F, fitted.bias] == pytest.approx(expected.tolist(), abs=2e-3)
+    assert [*fitted.weight_F, fitted.bias] == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 def test_separable_answers_have_finite_weights() -> None:
@@ -48,7 +48,3 @@ def test_a_wild_feature_counts_as_four_deviations() -> None:
     fitted = Logistic.fit(x_NF, np.array([False, False, True, True]), 1.0)
     edge = fitted.centre_F + 4 * fitted.scale_F
     assert fitted.probability(np.array([[1e9]])) == pytest.approx(fitted.probability(edge[None]))
-
-
-def test_sigmoid_does_not_overflow() -> None:
-    assert sigmoid(np.array([-1e4, 0.0, 1e4])).tolist() == [0.0, 0.5, 1.0]

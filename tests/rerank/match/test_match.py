@@ -11,11 +11,22 @@ from scipy.stats import gumbel_r
 
 from indexer.collection.collection import Collection
 from indexer.errors import CorruptStoreError, InvalidInputError
-from rerank.axes.moments import Moments, Spread
-from rerank.match.evidence import FEATURES, HITS, Bank, evidence
+from indexer.types import ImageId
+from indexer.where import EVERYTHING, Ids, Not
+from rerank.axes.statistics import Moments, Spread
+from rerank.match.evidence import FEATURES, HITS, BackgroundQueries, evidence
 from rerank.match.file import load_model, save_model
-from rerank.match.fit import fits, learn, pseudo_queries, sample_captions, without, words_of
-from rerank.match.model import Gumbel, Match, MatchModel, surprise
+from rerank.match.fit import (
+    Examples,
+    fits,
+    from_examples,
+    learn,
+    pseudo_queries,
+    sample_captions,
+    without,
+    words_of,
+)
+from rerank.match.model import FromCaptions, Gumbel, Match, MatchModel, posterior_from_p_value
 from rerank.match.phrases import PHRASES
 from rerank.match.reliability import auroc
 from tests.support.concepts import ConceptEncoder, caption, collection_of
@@ -26,21 +37,23 @@ ENCODER = ConceptEncoder()
 
 
 def model_of(collection: Collection) -> MatchModel:
-    view = collection.view()
-    moments = Moments.of(view.sample(10_000))
-    return learn(view, ENCODER.encode_texts, moments, np.random.default_rng(0))
+    snapshot = collection.snapshot()
+    moments = Moments.of(snapshot.sample(10_000).vectors_ND)
+    return learn(snapshot, ENCODER.encode_texts, moments, np.random.default_rng(0))
 
 
 def judged(
     model: MatchModel, collection: Collection, text: str, *, without_thing: int | None = None
 ) -> tuple[Match, float]:
     """What `model` says of `text`, over a copy of the answer that the collection itself would give."""
-    view = collection.view()
+    snapshot = collection.snapshot()
     query_D = ENCODER.encode_texts([text])[0]
-    out = [] if without_thing is None else [without_thing]
-    matches = view.search(query_D, HITS, without=out)
-    vectors_KD = view.vectors_at(matches.slots_K)
-    match = model.judge(query_D, matches.scores_K, vectors_KD, Moments.of(view.sample(10_000)).along(query_D))
+    out = EVERYTHING if without_thing is None else Not(Ids((ImageId(1 + without_thing),)))
+    matches = snapshot.nearest(query_D, HITS, out)
+    vectors_KD = snapshot.vectors(matches.ids_K)
+    match = model.judge(
+        query_D, matches.scores_K, vectors_KD, Moments.of(snapshot.sample(10_000).vectors_ND).along(query_D)
+    )
     assert match is not None
     return match, float(matches.scores_K[0])
 
@@ -67,13 +80,13 @@ def test_evidence_is_what_its_names_say() -> None:
     expected = {
         "score": score[0],
         "z": (score[0] - 0.1) / 0.2,
-        "h": max(
+        "cross_query_z": max(
             (s - (rivals @ x).mean()) / (rivals @ x).std() for s, x in zip(score, vectors_KD, strict=True)
         ),
-        "lead": max(s - (rivals @ x).max() for s, x in zip(score, vectors_KD, strict=True)),
+        "margin": max(s - (rivals @ x).max() for s, x in zip(score, vectors_KD, strict=True)),
     }
     found = evidence(
-        query_D, np.array(score, np.float32), vectors_KD, Spread(0.1, 0.2), Bank(phrases_BD, 0.9)
+        query_D, np.array(score, np.float32), vectors_KD, Spread(0.1, 0.2), BackgroundQueries(phrases_BD, 0.9)
     )
     assert dict(zip(FEATURES, found.tolist(), strict=True)) == pytest.approx(expected, abs=1e-4)
 
@@ -91,14 +104,14 @@ def test_moments_recover_a_gumbel_distribution() -> None:
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_surprise_falls_with_the_p_value(a: float, b: float) -> None:
     low, high = sorted((a, b))
-    assert 0.0 <= surprise(high) <= surprise(low) <= 1.0
+    assert 0.0 <= posterior_from_p_value(high) <= posterior_from_p_value(low) <= 1.0
 
 
 def test_surprise_is_the_bound_on_the_bayes_factor() -> None:
     bound = -math.e * 0.01 * math.log(0.01)
     posterior = 1 / (1 + bound)  # at even odds, of anything but chance
-    assert surprise(0.01) == pytest.approx(2 * posterior - 1)
-    assert surprise(0.5) == 0.0
+    assert posterior_from_p_value(0.01) == pytest.approx(2 * posterior - 1)
+    assert posterior_from_p_value(0.5) == 0.0
 
 
 @given(st.integers(0, 200), st.integers(1, 5))
@@ -123,15 +136,15 @@ def test_captions_are_taken_once_each(tmp_path: Path) -> None:
     collection = collection_of(tmp_path, range(5))
     twice = [new_image("again", caption="Thing 3!"), new_image("silent"), new_image("odd", caption=7)]
     collection.add(twice, unit_vectors(3, ENCODER.dim))
-    assert sample_captions(collection.view()).captions == [caption(n) for n in range(5)]
+    assert sample_captions(collection.snapshot()).captions == [caption(n) for n in range(5)]
 
 
 def test_pseudo_queries_lie_where_the_phrases_do() -> None:
-    bank = Bank.of(ENCODER.encode_texts(PHRASES))
-    found_QD = pseudo_queries(bank, np.random.default_rng(0))
+    background = BackgroundQueries.of(ENCODER.encode_texts(PHRASES))
+    found_QD = pseudo_queries(background, np.random.default_rng(0))
     assert np.linalg.norm(found_QD, axis=1) == pytest.approx(1.0, abs=1e-5)
-    assert found_QD.mean(axis=0) == pytest.approx(bank.vectors_BD.mean(axis=0), abs=0.1)
-    assert (found_QD @ bank.vectors_BD.T).max() < 0.999  # none of them is one
+    assert found_QD.mean(axis=0) == pytest.approx(background.vectors_BD.mean(axis=0), abs=0.1)
+    assert (found_QD @ background.vectors_BD.T).max() < 0.999  # none of them is one
 
 
 def test_a_model_from_captions_tells_present_from_absent_where_a_threshold_cannot(
@@ -146,6 +159,22 @@ def test_a_model_from_captions_tells_present_from_absent_where_a_threshold_canno
     true_N = np.arange(200) < 100
     assert auroc(said_N, true_N) > auroc(score_N, true_N) + 0.15
     assert auroc(said_N, true_N) > 0.85
+
+
+def test_held_counts_what_the_first_hits_missed() -> None:
+    """Of six searches that showed nothing that fits, the collection held a picture for three."""
+    shown_Q = np.array([True] * 4 + [False] * 6)
+    held_Q = np.array([True] * 7 + [False] * 3)
+    evidence_QF = np.random.default_rng(0).standard_normal((10, len(FEATURES))) + shown_Q[:, None]
+    taught = from_examples(
+        BackgroundQueries.of(ENCODER.encode_texts(PHRASES)), Examples(evidence_QF, shown_Q, held_Q)
+    )
+    assert taught is not None
+    assert isinstance(taught.rule, FromCaptions)
+    assert taught.rule.missed == 3 / 6
+    assert taught.learned_from == 7
+    match = taught.rule.judge(evidence_QF[0])
+    assert match.held == pytest.approx(match.probability + (1 - match.probability) / 2)
 
 
 def test_what_is_shown_is_held(collection: Collection, model: MatchModel) -> None:

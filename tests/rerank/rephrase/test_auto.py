@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank.everyday import EVERYDAY
+from rerank.calibration_queries import CALIBRATION_QUERIES
 from rerank.rephrase.auto import LOOKS, MOST_WORDS, choose
 
 
@@ -64,7 +64,7 @@ def test_every_look_of_the_vocabulary_is_recognised(kind: str) -> None:
 
 
 def test_everyday_queries_are_left_alone_only_for_their_look() -> None:
-    for query in EVERYDAY:
+    for query in CALIBRATION_QUERIES:
         states_a_look = "black and white" in query or "portrait" in query
         assert (choose(query).variant == "original") == states_a_look, query
 

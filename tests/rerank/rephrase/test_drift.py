@@ -6,7 +6,7 @@ import numpy as np
 
 from indexer.encoders.registry import load_encoder
 from indexer.protocols import Encoder
-from rerank.everyday import EVERYDAY, PLACES, SUBJECTS, unrelated_pairs
+from rerank.calibration_queries import CALIBRATION_QUERIES, PLACES, SUBJECTS, unrelated_pairs
 from rerank.rephrase.drift import QUANTILE, DriftGuard, drift_bound
 from tests.support.additions import ADDITIONS
 
@@ -23,10 +23,10 @@ def guard() -> DriftGuard:
 
 def test_unrelated_phrases_share_neither_subject_nor_place() -> None:
     pairs = unrelated_pairs()
-    expected = len(EVERYDAY) * (len(SUBJECTS) - 1) * (len(PLACES) - 1) // 2
+    expected = len(CALIBRATION_QUERIES) * (len(SUBJECTS) - 1) * (len(PLACES) - 1) // 2
     assert len(pairs) == len(set(pairs)) == expected
     for first, second in pairs:
-        a, b = EVERYDAY[first], EVERYDAY[second]
+        a, b = CALIBRATION_QUERIES[first], CALIBRATION_QUERIES[second]
         assert not any(part and part in a and part in b for part in (*SUBJECTS, *PLACES))
 
 

@@ -16,11 +16,13 @@ from training.diffusion.flow_sde import dance_grpo_steps, flow_grpo_steps, shift
 from training.diffusion.steps import Steps, logp_mean_B
 from training.objectives.pcpo import (
     constant_weight,
-    is_flat,
     lambda_T,
     log_hinge,
     log_ratio,
     proportionate_weight,
+)
+from training.objectives.pcpo import (
+    is_clipped as sends_no_gradient,
 )
 from training.objectives.ppo_clip import clipped_surrogate, is_clipped
 
@@ -74,7 +76,9 @@ def test_the_loss_where_nothing_has_changed_yet() -> None:
     st.floats(-3e-4, 3e-4).filter(lambda x: abs(abs(x) - CLIP) > 1e-8),
     st.floats(-5, 5).filter(lambda x: abs(x) > 1e-3),
 )
-def test_the_hinge_is_flat_where_ppo_clips_and_has_its_gradient_elsewhere(log_rho: float, adv: float) -> None:
+def test_the_hinge_sends_no_gradient_where_ppo_clips_and_has_its_gradient_elsewhere(
+    log_rho: float, adv: float
+) -> None:
     """Up to ρ − 1 = log ρ, which is off by ξ / 2 at most here."""
     gradients = []
     for loss in (log_hinge, clipped_surrogate):
@@ -84,7 +88,9 @@ def test_the_hinge_is_flat_where_ppo_clips_and_has_its_gradient_elsewhere(log_rh
         gradients.append(at.grad.item())
     hinge, ppo = gradients
     flat = bool(
-        is_flat(torch.tensor([log_rho], dtype=torch.float64), torch.tensor([adv], dtype=torch.float64), CLIP)
+        sends_no_gradient(
+            torch.tensor([log_rho], dtype=torch.float64), torch.tensor([adv], dtype=torch.float64), CLIP
+        )
     )
     assert (hinge == 0) == flat
     assert hinge == pytest.approx(ppo, rel=5e-4)

@@ -6,7 +6,7 @@ from scipy.linalg import sqrtm
 
 from training.policy_gradient.config import GuardConfig
 from training.policy_gradient.evaluation import Evaluation, frechet, spread
-from training.policy_gradient.guard import objection
+from training.policy_gradient.guard import stop_reason
 
 BASE = Evaluation(reward=0.2, held_out={"agreement": 0.5}, diversity=10.0, drift=0.0, departure=0.0)
 
@@ -45,9 +45,9 @@ def test_a_shift_is_its_square() -> None:
 )
 def test_each_bound_has_its_words(now: Evaluation, words: str | None) -> None:
     bounds = GuardConfig(held_out_fall={"agreement": 0.1}, diversity=0.5, drift=2.5)
-    found = objection(bounds, BASE, now)
+    found = stop_reason(bounds, BASE, now)
     assert (found is None) if words is None else (found is not None and words in found)
 
 
 def test_what_has_no_bound_is_not_watched() -> None:
-    assert objection(GuardConfig(), BASE, Evaluation(0, {"agreement": -9.0}, 1.0, 99.0, 1.0)) is None
+    assert stop_reason(GuardConfig(), BASE, Evaluation(0, {"agreement": -9.0}, 1.0, 99.0, 1.0)) is None

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from training.cli import app
+from training.cli import COMMANDS, make_app
 from training.config import read_config
 from training.policies.registry import tiny_name
 from training.policy_gradient.config import PolicyGradientConfig
-from training.policy_gradient.credit import credit_of
 from training.policy_gradient.dry_run import dry_run
 from training.policy_gradient.memory import estimate
+from training.policy_gradient.step_weighting import step_weighting_of
 
+app = make_app(COMMANDS)
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
@@ -78,7 +79,7 @@ def test_minibatches_have_one_size(name: str) -> None:
 def test_proportionate_weights_keep_their_sum(name: str, zeta: float) -> None:
     """Both sums as computed from the papers' grids by hand, to their printed digits."""
     config = config_of(name)
-    weight_T = credit_of(config.sampler, config.algorithm("pcpo"), "flow").weight_T
+    weight_T = step_weighting_of(config.sampler, config.algorithm("pcpo"), "flow").weight_T
     assert float(weight_T.sum()) == pytest.approx(zeta, abs=1e-3)
 
 

@@ -14,7 +14,7 @@ from tests.support.tiny_policy import EVERYTHING
 from tests.support.toy_run import Brightness, Flatness, pixels, toy_config, toy_run
 from training.policies.adapters import copy_of
 from training.policy_gradient.config import GuardConfig
-from training.policy_gradient.evaluation import Judges
+from training.policy_gradient.evaluation import RewardSet
 from training.run_folder import read_rows
 
 pytestmark = pytest.mark.slow
@@ -92,6 +92,17 @@ def test_a_folder_belongs_to_one_configuration(tiny_generator_folder: Path, tmp_
         toy_run(tiny_generator_folder, tmp_path, "log-hinge", toy_config(epochs=1)).run()
 
 
+def test_a_folder_of_the_release_before_is_still_that_of_its_run(
+    tiny_generator_folder: Path, tmp_path: Path
+) -> None:
+    toy_run(tiny_generator_folder, tmp_path, "pcpo-flow", toy_config(epochs=1)).run()
+    claim = tmp_path / "config.json"
+    written = claim.read_text()
+    claim.write_text(written.replace('"parameterization": "native"', '"seen_as": "itself"'))
+    assert claim.read_text() != written
+    toy_run(tiny_generator_folder, tmp_path, "pcpo-flow", toy_config(epochs=1)).run()
+
+
 def test_a_damaged_checkpoint_is_named(tiny_generator_folder: Path, tmp_path: Path) -> None:
     toy_run(tiny_generator_folder, tmp_path, "pcpo-flow", toy_config(epochs=1)).run()
     path = next((tmp_path / "checkpoints").iterdir())
@@ -109,8 +120,8 @@ def test_a_gamed_reward_is_stopped_and_rolled_back(tiny_generator_folder: Path, 
         algorithms={"pcpo": replace(config.algorithms["pcpo-flow"], learning_rate=0.01)},
         guard=GuardConfig(drift=2.5),
     )
-    judges = Judges(Flatness(), {"brightness": Brightness()}, pixels)
-    run = toy_run(tiny_generator_folder, tmp_path, "pcpo", config, judges)
+    reward_set = RewardSet(Flatness(), {"brightness": Brightness()}, pixels)
+    run = toy_run(tiny_generator_folder, tmp_path, "pcpo", config, reward_set)
     outcome = run.run()
     assert outcome.stopped is not None
     assert "away from the base model" in outcome.stopped
@@ -120,6 +131,6 @@ def test_a_gamed_reward_is_stopped_and_rolled_back(tiny_generator_folder: Path, 
     assert taken[max(taken)]["reward"] > taken[0]["reward"]
     card = json.loads((tmp_path / "card.json").read_text())
     assert (card["stopped"], card["epoch"]) == (outcome.stopped, outcome.epoch)
-    kept, _ = run.exam.take(copy_of(run.trainer.policy.trainable()))
+    kept, _ = run.suite.take(copy_of(run.trainer.policy.trainable()))
     assert kept.drift == pytest.approx(taken[outcome.epoch]["drift"])
     assert kept.drift <= 2.5

@@ -14,7 +14,7 @@ from tests.support.tiny_policy import EVERYTHING
 from tests.support.toy_run import ALGORITHMS, DDIM, FLOW, LONG_DDIM, toy_config, toy_run
 from training.policies.adapters import copy_of
 from training.policy_gradient.config import SamplerConfig
-from training.policy_gradient.credit import credit_of
+from training.policy_gradient.step_weighting import step_weighting_of
 
 pytestmark = pytest.mark.slow
 
@@ -29,8 +29,8 @@ def test_every_algorithm_makes_pictures_brighter(
     run = toy_run(tiny_generator_folder, tmp_path, algorithm, toy_config(sampler))
     for number in range(1, 9):
         run.trainer.epoch(number)
-    after, _ = run.exam.take(copy_of(run.parts.policy.trainable()))
-    assert after.reward > run.exam.of_base.reward + 0.001
+    after, _ = run.suite.take(copy_of(run.parts.policy.trainable()))
+    assert after.reward > run.suite.of_base.reward + 0.001
     assert after.held_out["darkness"] == pytest.approx(-after.reward)
 
 
@@ -42,9 +42,9 @@ def test_the_authors_sampler_learns_with_the_mean_native_weight(
     trainer = toy_run(tiny_generator_folder, tmp_path, "pcpo-sigma", config).trainer
     record = trainer.epoch(1)
     assert all(norm > 0 for norm in record.gradient_T[:-1])
-    native = credit_of(LONG_DDIM, ALGORITHMS["ddpo"], "diffusion")
-    assert trainer.credit.weight_T.tolist() == pytest.approx([float(native.weight_T.mean())] * 50)
-    assert not torch.allclose(trainer.credit.steps.sigma_T, native.steps.sigma_T)
+    native = step_weighting_of(LONG_DDIM, ALGORITHMS["ddpo"], "diffusion")
+    assert trainer.weighting.weight_T.tolist() == pytest.approx([float(native.weight_T.mean())] * 50)
+    assert not torch.allclose(trainer.weighting.steps.sigma_T, native.steps.sigma_T)
 
 
 def test_all_weights_can_be_trained(tiny_generator_folder: Path, tmp_path: Path) -> None:
@@ -70,8 +70,10 @@ def test_the_gradient_of_a_step_grows_with_its_weight(tiny_generator_folder: Pat
     for algorithm in ("log-hinge", "pcpo-flow"):
         record = toy_run(tiny_generator_folder, tmp_path, algorithm, toy_config()).trainer.epoch(1)
         shares[algorithm] = np.array(record.gradient_T[:3]) / np.sum(record.gradient_T[:3])
-    credit = credit_of(FLOW, ALGORITHMS["log-hinge"], "flow")
-    ratio_T = (credit.weight_T / credit_of(FLOW, ALGORITHMS["pcpo-flow"], "flow").weight_T)[:3].numpy()
+    weighting = step_weighting_of(FLOW, ALGORITHMS["log-hinge"], "flow")
+    ratio_T = (weighting.weight_T / step_weighting_of(FLOW, ALGORITHMS["pcpo-flow"], "flow").weight_T)[
+        :3
+    ].numpy()
     expected = shares["pcpo-flow"] * ratio_T
     np.testing.assert_allclose(shares["log-hinge"], expected / expected.sum(), rtol=1e-3)
 
@@ -95,6 +97,25 @@ def test_pictures_of_one_prompt_may_begin_with_one_noise(tiny_generator_folder: 
     assert len(set(seeds)) == 4
 
 
+def test_an_advantage_counts_up_to_its_bound(tiny_generator_folder: Path, tmp_path: Path) -> None:
+    """With bounds that all advantages reach, twice the bound is twice the gradient; without one it is not."""
+    norms = []
+    for bound in (1e-4, 2e-4):
+        config = toy_config(updates=1, advantage_clip=bound)
+        record = toy_run(tiny_generator_folder, tmp_path / str(bound), "dance-grpo", config).trainer.epoch(1)
+        norms.append(record.gradient_T[:3])
+    assert norms[1] == pytest.approx([2 * norm for norm in norms[0]], rel=1e-3)
+
+
+@pytest.mark.parametrize("algorithm", ["dance-grpo", "log-hinge", "pcpo", "pcpo-flow"])
+def test_a_step_without_noise_weighs_nothing(algorithm: str) -> None:
+    """It has no log-probability, so no credit; the other steps keep theirs."""
+    weight_T = step_weighting_of(FLOW, ALGORITHMS[algorithm], "flow").weight_T
+    assert not FLOW.last_is_noisy
+    assert weight_T[-1] == 0
+    assert (weight_T[:-1] > 0).all()
+
+
 def test_a_policy_that_is_not_the_one_that_drew_ends_the_run(
     tiny_generator_folder: Path, tmp_path: Path
 ) -> None:
@@ -111,9 +132,9 @@ def test_a_policy_that_is_not_the_one_that_drew_ends_the_run(
 
 def test_a_sampler_of_the_other_kind_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="ddim is not for a flow model"):
-        credit_of(DDIM, ALGORITHMS["ddpo"], "flow")
+        step_weighting_of(DDIM, ALGORITHMS["ddpo"], "flow")
     with pytest.raises(InvalidInputError, match="uniform-sigma"):
-        credit_of(FLOW, ALGORITHMS["pcpo-sigma"], "flow")
+        step_weighting_of(FLOW, ALGORITHMS["pcpo-sigma"], "flow")
 
 
 def test_uniform_lambda_has_no_ratio_form() -> None:

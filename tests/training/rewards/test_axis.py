@@ -8,7 +8,7 @@ from indexer.encoders.registry import load_encoder
 from indexer.errors import InvalidInputError, ModelMismatchError, NotFoundError, UnknownAxisError
 from indexer.imaging.decode import WORKING_SIDE, Limits, decode, working_copy
 from indexer.tables.axes import AxisStore
-from rerank.axes.moments import MomentsCache
+from rerank.axes.statistics import MomentsCache
 from rerank.engine import Engine
 from rerank.match.cache import MatchCache
 from rerank.rephrase.rephraser import Rephraser
@@ -89,7 +89,7 @@ def test_another_model_is_refused(folder: Path) -> None:
 def test_an_axis_that_tells_nothing_apart_is_refused(tmp_path: Path) -> None:
     taught_collection(tmp_path)
     collection = Collection.open(tmp_path, model_id=tiny_encoder().model_id, dim=DIM)
-    collection.delete([row.id for row in collection.view().scroll()][1:])
+    collection.delete([row.id for row in collection.snapshot().scroll()][1:])
     collection.close()
     with pytest.raises(InvalidInputError, match="does not tell the pictures"):
         axis("like", tmp_path)

@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 
 from indexer.errors import InvalidInputError, UnreadableImageError
 from tests.support.files import encoded, halves, noise
-from training.cli import app
+from training.cli import COMMANDS, make_app
 from training.rewards.cards import CARDS
+
+app = make_app(COMMANDS)
 
 
 def run(*arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""Names, keys, mixtures, held-out rewards, pixels, shared eyes."""
+"""Names, keys, mixtures, held-out rewards, pixels, a shared encoder."""
 
 import io
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from tests.support.generated_pictures import pictures
 from tests.support.taught_collection import taught_collection
 from tests.support.tiny_clip import DIM, tiny_clip
 from training.config import of_table, read_config
+from training.rewards.cached_encoder import CachedEncoder
 from training.rewards.checked import CheckedReward
 from training.rewards.cli import RewardFile
 from training.rewards.config import PartConfig, RewardConfig
 from training.rewards.embedded import EmbeddedReward
-from training.rewards.eyes import Eyes
 from training.rewards.held_out import declare
 from training.rewards.registry import KINDS, RewardLoader, kind_of
 
@@ -191,20 +191,20 @@ class Counting:
 
 def test_a_batch_is_looked_at_once_and_a_prompt_once_and_alone() -> None:
     counting = Counting()
-    eyes = Eyes(counting.images, counting.texts)
+    encoder = CachedEncoder(counting.images, counting.texts)
     for _ in range(2):
-        eyes.images(pictures())
-        assert eyes.texts(["kite", "hill", "kite"]).tolist() == [[4], [4], [4]]
+        encoder.images(pictures())
+        assert encoder.texts(["kite", "hill", "kite"]).tolist() == [[4], [4], [4]]
     assert counting.asked == [5, -1, -1]
-    eyes.images(pictures()[:4])
+    encoder.images(pictures()[:4])
     assert counting.asked[3:] == [4]
 
 
 def test_the_same_bytes_in_another_shape_are_another_picture() -> None:
     counting = Counting()
-    eyes = Eyes(counting.images, counting.texts)
-    eyes.images([np.zeros((2, 8, 3), np.uint8)])
-    eyes.images([np.zeros((4, 4, 3), np.uint8)])
+    encoder = CachedEncoder(counting.images, counting.texts)
+    encoder.images([np.zeros((2, 8, 3), np.uint8)])
+    encoder.images([np.zeros((4, 4, 3), np.uint8)])
     assert counting.asked == [1, 1]
 
 
@@ -214,7 +214,7 @@ def test_the_same_bytes_in_another_shape_are_another_picture() -> None:
 def test_a_reward_that_breaks_its_promise_is_stopped(value: object, what: str) -> None:
     counting = Counting()
     inner = EmbeddedReward(
-        Eyes(counting.images, counting.texts),
+        CachedEncoder(counting.images, counting.texts),
         lambda _: np.atleast_1d(np.array(value)),
         KINDS["aesthetic"].card,
     )

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from indexer.errors import InvalidInputError
 from tests.support.toy_run import Brightness, pixels
-from training.cli import app
+from training.cli import COMMANDS, make_app
 from training.config import read_config
 from training.policies.options import PolicyOptions
-from training.policy_gradient.evaluation import Judges
+from training.policy_gradient.evaluation import RewardSet
 from training.run_folder import read_rows
 from training.spro.config import SproConfig
 from training.spro.files import read_object, round_folder
@@ -21,6 +21,7 @@ from training.spro.image import Winners, tune
 from training.spro.rounds import Parts, Rounds
 from training.spro.wiring import captions_of, load_generator, load_guider, load_painter
 
+app = make_app(COMMANDS)
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
@@ -136,8 +137,8 @@ def test_the_gpu_configuration_runs_on_random_weights_of_such_architectures(
         ),
     )
     painter = load_painter(small.picture)
-    judges = Judges(Brightness(), {}, pixels)
-    parts = Parts(load_guider(small, 0), painter, judges, ("a cat", "a bus"))
+    reward_set = RewardSet(Brightness(), {}, pixels)
+    parts = Parts(load_guider(small, 0), painter, reward_set, ("a cat", "a bus"))
     Rounds(parts, small, tmp_path, seed=0).run()
     told = read_rows(round_folder(tmp_path, 1) / "told.jsonl")
     # Noise keeps to no form: every try is on record, and there is nothing to learn from.

@@ -17,7 +17,7 @@ from training.bootstrap import bootstrap
 from training.policies.options import Adapter
 from training.policies.policy import Policy
 from training.policy_gradient.checkpoint import load_weights
-from training.policy_gradient.evaluation import Judges
+from training.policy_gradient.evaluation import RewardSet
 from training.rewards.config import RewardConfig
 from training.run_folder import read_rows
 from training.spro.ask import seed_of
@@ -30,7 +30,7 @@ from training.spro.config import (
     RoundsConfig,
     SproConfig,
 )
-from training.spro.evaluate import Drawn, Exam
+from training.spro.evaluate import Drawn, EvaluationSuite
 from training.spro.files import claim, finished_rounds, read_object, round_folder
 from training.spro.guidance import Answer, Request
 from training.spro.image import Winners, denoising_loss, tune, winners_of
@@ -60,7 +60,7 @@ CONFIG = SproConfig(
     reward=RewardConfig("colourfulness"),
     held_out=(),
 )
-JUDGES = Judges(Brightness(), {"darkness": Brightness(-1)}, pixels)
+REWARD_SET = RewardSet(Brightness(), {"darkness": Brightness(-1)}, pixels)
 
 
 def guider_of(folder: Path) -> TextGuider:
@@ -74,7 +74,7 @@ Start = Callable[[Path, SproConfig], Rounds]
 def start(text_model: Path, tiny_generator_folder: Path) -> Start:
     def begin(out: Path, config: SproConfig = CONFIG) -> Rounds:
         painter = Painter(tiny_policy(tiny_generator_folder, adapter=None), config.picture)
-        return Rounds(Parts(guider_of(text_model), painter, JUDGES, CAPTIONS), config, out, seed=3)
+        return Rounds(Parts(guider_of(text_model), painter, REWARD_SET, CAPTIONS), config, out, seed=3)
 
     return begin
 
@@ -147,7 +147,7 @@ def test_a_score_is_the_reward_of_that_prompt_at_the_captions_own_noise(whole: P
     painter = start(whole, CONFIG).parts.painter
     for prompt, score in ((row["winner"]["prompt"], row["winner"]["score"]), (row["caption"], row["base"])):
         pictures = painter.pictures(painter.paint([prompt], [noise]))
-        assert JUDGES.reward.score(pictures, ["any"] * 2).mean() == pytest.approx(score, abs=2e-3)
+        assert REWARD_SET.reward.score(pictures, ["any"] * 2).mean() == pytest.approx(score, abs=2e-3)
 
 
 def test_the_winner_becomes_the_next_rounds_caption_where_it_was_kept(whole: Path) -> None:
@@ -265,7 +265,7 @@ def test_rows_are_compared_with_the_first_one_caption_by_caption(tiny_generator_
         Drawn(name, prompts, painter.paint(prompts, seeds))
         for name, prompts in (("plain", ("sun", "moon")), ("other", ("red sun", "moon")))
     )
-    first, second = Exam(("sun", "moon"), seeds, JUDGES, 200).rows(painter, [plain, other])
+    first, second = EvaluationSuite(("sun", "moon"), seeds, REWARD_SET, 200).rows(painter, [plain, other])
     pictures = [painter.pictures(one.latent_NRKHW) for one in (plain, other)]
     bright = [np.mean([picture.mean() / 255 for picture in made]) for made in pictures]
     assert first.reward.value == pytest.approx(bright[0])
