@@ -37,12 +37,14 @@ IMPLEMENTATIONS: dict[str, Callable[[], Encoder]] = {
 }
 
 
-@pytest.fixture(params=IMPLEMENTATIONS)
+EXPORTED = pytest.param("onnx", marks=pytest.mark.slow)  # writing its graph takes a while
+
+
+@pytest.fixture(params=[EXPORTED if name == "onnx" else name for name in IMPLEMENTATIONS])
 def encoder(request: pytest.FixtureRequest) -> Encoder:
     return IMPLEMENTATIONS[request.param]()
 
 
-@pytest.mark.slow
 def test_rows_are_unit_float32_of_the_stated_dimension(encoder: Encoder) -> None:
     images, texts = encoder.encode_images(pictures()), encoder.encode_texts(TEXTS)
     assert images.shape == (len(pictures()), encoder.dim)

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -17,6 +18,7 @@ from indexer.types import ImageId
 from tests.support.build import build
 from tests.support.pictures import new_image, unit_vectors
 
+pytestmark = pytest.mark.slow
 DIM = 8
 
 

@@ -22,6 +22,8 @@ from training.generator.model import build
 from training.policies import adapters
 from training.policies.options import Adapter
 
+pytestmark = pytest.mark.slow
+
 LAYERS = ("to_q", "to_out.0", "conv1", "conv_shortcut", "proj_in", "linear_1")  # 1 x 1 and 3 x 3, with linear
 HALF = 2**-11  # relative rounding of float16
 
@@ -50,7 +52,6 @@ def trained(folder: Path, out: Path, targets: Sequence[str], alpha: float = 6.0)
     return network
 
 
-@pytest.mark.slow
 def test_a_merged_adapter_is_what_peft_merges(folder: Path, tmp_path: Path) -> None:
     network = trained(folder, tmp_path, LAYERS)
     weights = folder / "unet" / WEIGHTS
