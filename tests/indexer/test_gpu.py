@@ -52,7 +52,7 @@ class FailingIndex:
 
 
 class Handle:
-    """An index on a device, which nobody searches."""
+    """An index on a device that is never searched."""
 
 
 def gpu_over(device: Device) -> Gpu:
