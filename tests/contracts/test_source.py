@@ -43,7 +43,7 @@ def folder_of(root: Path, pictures: dict[str, bytes]) -> Path:
 
 
 def shard_of(root: Path, pictures: dict[str, bytes], name: str = "shard.tar") -> Path:
-    captioned = {}
+    captioned: dict[str, bytes] = {}
     for member, data in pictures.items():
         captioned |= {member: data, f"{Path(member).stem}.txt": CAPTION}
     write_shard(root / name, captioned)
