@@ -336,9 +336,9 @@ class Collection:
         A version of a picture that was replaced since takes the place of the newest one, as long as it is
         known and its row is there.
         """
-        if len(at.detail) != 2 or not (at.number >= 0 and at.detail[0] >= 0 and at.detail[1] >= 0):
+        if not _may_have_been(at, newest):
             raise InvalidCursorError(f"version {at.number} with {at.detail} is none of this collection")
-        slots = min(at.detail[0], newest.slots)
+        slots = at.detail[0]
         with self.database.read() as connection:
             now = self.catalog.edited(connection, slots, newest.slots, until=at.detail[1])
             then = self.catalog.before(connection, now, slots, at.number)
@@ -359,7 +359,7 @@ class Collection:
             self._parts,
             slots=newest.slots,
             file_set=newest.file_set,
-            state=(newest.file_set, newest.version.number, at.number),
+            state=(newest.file_set, newest.version.number, at.number, *at.detail),
         )
 
     def _ids_of(self, slots: int) -> Int64[ndarray, " n"]:
@@ -412,6 +412,14 @@ class _Mapped:
 
 class _OvertakenError(Exception):
     """The index covers pictures that were published after this reader looked at how many there are."""
+
+
+def _may_have_been(at: Version, newest: LocalSnapshot) -> bool:
+    """Whether `newest` may have grown from `at`. Ids are those of all collections, so they may be larger."""
+    if len(at.detail) != 2:
+        return False
+    slots, last_id = at.detail
+    return 0 <= at.number <= newest.version.number and 0 <= slots <= newest.slots and 0 <= last_id < 1 << 63
 
 
 def _reader(database: Database, catalog: Catalog) -> Read:

@@ -19,7 +19,7 @@ from indexer.ann.bitmap import Bitmap
 from indexer.ann.index import ActiveIndex, Family
 from indexer.ann.rows import Rows, Scored
 from indexer.attributes import Attribute, Linear, Stored, Term
-from indexer.collection.attribute_values import AttributeValues, compute
+from indexer.collection.attribute_values import AttributeValues, compute, statistics_of
 from indexer.collection.candidates import Candidates
 from indexer.collection.known_rows import KnownRows
 from indexer.disk.slots import SlotMap
@@ -32,6 +32,7 @@ from indexer.where import EVERYTHING, And, Band, Everything, Ids, Matching, Not,
 
 MOST_CACHED = 64  # filters, and columns, of one snapshot
 MOST_SORTED = 8
+LARGEST = float(np.finfo(np.float32).max)  # of a score
 PLACES = 4096  # of an order that are remembered; a scan finds them as fast as it finds ten
 FEW = 64  # pictures that are left out of a search more cheaply behind it than by a bitmap
 
@@ -217,21 +218,19 @@ class LocalSnapshot:
         return found
 
     def statistics(self, attribute: Attribute, where: Where = EVERYTHING, *, bars: int = 1) -> Statistics:
-        value_N = self._values(attribute)[self.compile(where).rows()]
-        value_N = value_N[~np.isnan(value_N)]
-        if len(value_N) == 0:
-            return Statistics(0, 0.0, 0.0, np.zeros(0, np.int64), np.zeros(0))
-        counts_B, edges_B = np.histogram(value_N, bars)
-        return Statistics(len(value_N), float(value_N.mean()), float(value_N.std()), counts_B, edges_B)
+        value_N = self._values(attribute)[self.compile(where).rows()].astype(np.float64)
+        return statistics_of(value_N[~np.isnan(value_N)], bars)
 
     def sample(self, most: int) -> Sample:
         rows_N = self._alive.rows()
-        rows_N = rows_N[:: max(1, -(-len(rows_N) // most))]
+        rows_N = rows_N[:: max(1, -(-len(rows_N) // most))] if most else rows_N[:0]
         return Sample(self._known.ids_of(rows_N), self.matrix.take(rows_N))
 
     def scroll(self, *, after: int = 0, limit: int = 100, where: Where = EVERYTHING) -> list[ImageRow]:
         allow = self.compile(where)
         found: list[ImageRow] = []
+        if limit == 0:
+            return found
         for row, image in self._known.by_rising_id(after, limit):
             if allow.has(np.array([row]))[0]:
                 found.append(image)
@@ -308,20 +307,23 @@ class LocalSnapshot:
         *,
         missing_last: bool,
     ) -> Scored:
-        """The first `k` of all that may come, each of which is scored."""
+        """The first `k` of all that may come, each of which is scored.
+
+        Their order is that of float64, in which a second of a year is not lost; a page ends at a float32.
+        """
         rows_N = allow.rows()
         total_N = np.zeros(len(rows_N), np.float64)
         for term in terms:
             share_N = (self._values_at(term.attribute, rows_N) - term.offset) * term.scale
             total_N += share_N if missing_last else np.nan_to_num(share_N, nan=0.0)
-        score_N = total_N.astype(np.float32)
+        score_N = np.clip(total_N, -LARGEST, LARGEST).astype(np.float32)
         keep_N = np.flatnonzero(self._behind(score_N, rows_N, after, ascending))
-        score_N, rows_N = score_N[keep_N], rows_N[keep_N]
+        total_N, score_N, rows_N = total_N[keep_N], score_N[keep_N], rows_N[keep_N]
         age_N = rows_N
         missing = int(np.count_nonzero(np.isnan(score_N)))
         if missing and len(score_N) - missing < k:  # those come into it, in an order that no edit changes
             age_N = self._numbers("id")[rows_N]
-        order_K = _first(score_N if ascending else -score_N, age_N, k)
+        order_K = _first(total_N if ascending else -total_N, age_N, k)
         return Scored(score_N[order_K], rows_N[order_K])
 
     def _behind(
@@ -387,7 +389,7 @@ def _split(where: Where) -> tuple[Where, list[int]]:
     return (kept[0] if len(kept) == 1 else And(tuple(kept)) if kept else EVERYTHING), without
 
 
-def _first(keys_N: Float32[ndarray, " n"], age_N: ndarray, k: int) -> Int64[ndarray, " k"]:
+def _first(keys_N: Float[ndarray, " n"], age_N: ndarray, k: int) -> Int64[ndarray, " k"]:
     """Where the `k` smallest keys stand, in order; ties go to the smaller age, NaN stands last."""
     if k < len(keys_N):
         # NaN sorts last in NumPy, where it belongs. A stable order among equals needs all of them,

@@ -142,7 +142,7 @@ def _items(value: JSONValue) -> list[JSONValue]:
     if not isinstance(value, list):
         return [value]
     scalars = [item for item in value if isinstance(item, str | int | float)]
-    return list({(type(item), item): item for item in scalars}.values())
+    return list({(isinstance(item, bool), item): item for item in scalars}.values())
 
 
 def word_fits(word: str, bounds: tuple[tuple[str, float | str], ...]) -> bool:
@@ -219,10 +219,12 @@ class Fields:
             inside_E = (row_E >= 0) & (row_E < len(allowed_N))
             kept_E = np.flatnonzero(inside_E)[allowed_N[row_E[inside_E]]]
             seen, many = np.unique(values.value_E[kept_E], return_counts=True)
-            if len(many) > most:  # a million values are of no use to a reader
+            if len(many) > most > 0:  # a million values are of no use to a reader
                 least = np.partition(many, -most)[-most]
                 above, equal = np.flatnonzero(many > least), np.flatnonzero(many == least)
-                keep = np.concatenate([above, equal[: most - len(above)]])
+                by_name = sorted((str(name(seen[at])), at) for at in equal.tolist())
+                first = [at for _, at in by_name[: most - len(above)]]
+                keep = np.concatenate([above, np.array(first, np.int64)])
                 seen, many = seen[keep], many[keep]
             found += [Count(name(value), int(count)) for value, count in zip(seen, many, strict=True)]
         return sorted(found, key=lambda one: (-one.count, str(one.value)))[:most]

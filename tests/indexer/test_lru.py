@@ -38,7 +38,7 @@ def test_without_a_weight_values_are_counted() -> None:
     assert [cache.find(key) for key in (1, 2, 3)] == [None, "value", "value"]
 
 
-def test_what_two_ask_for_at_once_is_made_once_and_holds_up_nobody_else() -> None:
+def test_what_two_ask_for_at_once_is_made_once_and_holds_up_no_other_key() -> None:
     cache: Lru[str, str] = Lru(10)
     making, go_on, calls = Event(), Event(), []
 

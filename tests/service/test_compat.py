@@ -165,20 +165,22 @@ def test_progress_shows_the_picture_that_is_being_made(tmp_path: Path) -> None:
             assert image.format == "JPEG"
 
 
-def test_nobody_waits_for_ever(tmp_path: Path) -> None:
+def test_no_request_waits_for_ever(tmp_path: Path) -> None:
     painter = Painter(pause_s=0.05, default_steps=200)
     with kallos_server(tmp_path, generator=painter, generate_wait_s=0.3) as client:
         with openai_of(client, 2) as library, pytest.raises(openai.InternalServerError) as late:
             library.images.generate(prompt="cat")
         assert late.value.code == "took_too_long"
-        (job,) = client.get("/jobs").json()["jobs"]  # it did not try again, and nothing works on for nobody
+        (job,) = client.get("/jobs").json()[
+            "jobs"
+        ]  # it did not try again, and no work goes on without a client
         ended = until(
             lambda: client.get(f"/jobs/{job['id']}").json(), lambda it: it["finished_at"] is not None
         )
         assert ended["state"] == "cancelled"
 
 
-def test_who_hangs_up_is_not_worked_for(tmp_path: Path) -> None:
+def test_a_client_that_disconnects_cancels_its_job(tmp_path: Path) -> None:
     with kallos_server(tmp_path, generator=Painter(pause_s=0.05, default_steps=200)) as client:
         waiting = HTTPConnection(client.base_url.host, client.base_url.port)
         body, headers = json.dumps({"prompt": "cat"}), {"Content-Type": "application/json"}

@@ -65,7 +65,7 @@ def test_a_job_that_kills_the_server_is_given_up(tmp_path: Path) -> None:
     with running(tmp_path, 0.0) as client:
         job = until(lambda: job_of(client, job_id), lambda it: it["finished_at"] is not None)
         assert (job["state"], job["code"]) == ("failed", "gave_up")
-        client.post(f"/jobs/{job_id}/retry")  # somebody has mended what killed it
+        client.post(f"/jobs/{job_id}/retry")  # what killed it was mended
         job = until(lambda: job_of(client, job_id), lambda it: it["finished_at"] is not None)
         assert (job["state"], job["attempts"]) == ("succeeded", 1)
 

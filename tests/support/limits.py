@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def nothing_written(*, beyond: int = 0) -> Iterator[None]:
-    """Whoever writes to a file, `beyond` so many bytes, gets "File too large" from the kernel."""
+    """A write to a file, `beyond` so many bytes, gets "File too large" from the kernel."""
     with _limited(resource.RLIMIT_FSIZE, beyond):
         yield
 
@@ -42,7 +42,7 @@ def fill_up(folder: Path, *, leave: int) -> Path:
 
 @contextmanager
 def nothing_opened() -> Iterator[None]:
-    """Whoever opens a file gets "Too many open files" from the kernel."""
+    """Opening a file gets "Too many open files" from the kernel."""
     lowest_free = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest_free)
     with _limited(resource.RLIMIT_NOFILE, lowest_free):

@@ -34,7 +34,7 @@ class _Handler(BaseHTTPRequestHandler):
         """A byte now and then: never so long without one that a wait for the next ends."""
         self.send_response(200)
         self.end_headers()
-        with suppress(OSError):  # until nobody listens any more
+        with suppress(OSError):  # until the server has stopped
             for number in range(100):
                 self.wfile.write(PNG[number : number + 1])
                 time.sleep(0.05)

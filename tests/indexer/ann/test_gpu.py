@@ -39,7 +39,7 @@ class FailingIndex:
 
 
 class Handle:
-    """An index on a device, which nobody searches."""
+    """An index on a device that is never searched."""
 
 
 def open_collection(folder: Path, gpu: Gpu | None) -> Collection:

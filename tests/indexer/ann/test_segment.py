@@ -1,4 +1,4 @@
-"""Rows that come after a build are put into the lists of the index by whoever writes them."""
+"""Rows that come after a build are put into the lists of the index by their writer."""
 
 from pathlib import Path
 
@@ -171,7 +171,7 @@ def test_a_damaged_segment_costs_only_its_rows_and_the_next_one_covers_them(
 
 
 def test_an_index_of_a_newer_database_is_ignored(tmp_path: Path) -> None:
-    """Somebody put an old copy of the database in its place."""
+    """An old copy of the database was put in its place."""
     collection = grown(tmp_path, "ivf_sq8", batches=1)
     collection.database.copy_to(tmp_path / "old.sqlite")
     fill(collection, 200, seed=90)

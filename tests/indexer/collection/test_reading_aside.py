@@ -44,7 +44,7 @@ class Pipe:
         self._end = -1
 
     def wait_for_reader(self) -> None:
-        self._end = os.open(self._path, os.O_WRONLY)  # returns when somebody has opened the other end
+        self._end = os.open(self._path, os.O_WRONLY)  # returns when the reader has opened the other end
 
     def answer(self) -> None:
         """Put the file back, and let who reads the pipe have its content."""

@@ -1,4 +1,4 @@
-"""A full disk is a StoreError that names the file and the reason, whoever writes; nothing is left of it."""
+"""On a full disk every write is a StoreError that names the file and the reason; nothing is left of it."""
 
 import errno
 from collections.abc import Callable

@@ -97,7 +97,7 @@ def test_a_folder_that_may_not_be_entered_has_lost_nothing(
     assert source.covers("top/c.png")
 
 
-def test_a_pipe_with_the_name_of_a_sidecar_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_a_pipe_with_the_name_of_a_sidecar_does_not_block_indexing(tmp_path: Path) -> None:
     write(tmp_path, "kite.png")
     os.mkfifo(tmp_path / "kite.txt")
     (item,) = items(tmp_path)

@@ -206,7 +206,7 @@ def test_a_picture_that_the_checker_flags_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsafePictureError, match="diffusers:strict objects") as caught:
         load(folder).generate(replace(SMALL, width=128), lambda p: seen.append(p.preview().shape))
     assert caught.value.code == "unsafe_picture"
-    assert seen == [(8, 16, 3)] * 2  # coarser than the 16 x 32 latents: nobody has checked it yet
+    assert seen == [(8, 16, 3)] * 2  # coarser than the 16 x 32 latents: it is not checked yet
 
 
 def test_a_checker_that_agrees_is_named_and_so_is_none(tmp_path: Path, sd15: DiffusersGenerator) -> None:

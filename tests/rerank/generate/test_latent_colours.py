@@ -50,7 +50,7 @@ def test_noise_of_any_size_looks_alike() -> None:
 
 
 @pytest.mark.parametrize(("shape", "size"), [((64, 32), (16, 8)), ((128, 128), (16, 16)), ((8, 8), (8, 8))])
-def test_what_nobody_checked_is_shown_as_a_mosaic(shape: tuple[int, int], size: tuple[int, int]) -> None:
+def test_what_is_not_checked_is_shown_as_a_mosaic(shape: tuple[int, int], size: tuple[int, int]) -> None:
     colours = LatentColours(torch.eye(3), torch.zeros(3))
     assert colours.picture(torch.zeros(3, *shape), is_checked=False).shape == (*size, 3)
 

@@ -60,7 +60,9 @@ def test_options_replace_the_defaults_and_never_the_messages(server: LanguageSer
 
 @pytest.mark.parametrize("behaviour", ["slow", "drip", "drip-headers"])
 def test_a_server_that_takes_its_time_is_left_at_the_deadline(server: LanguageServer, behaviour: str) -> None:
-    with pytest.raises(ChatTimeoutError):  # whoever stays longer gets an answer, or a connection that ends
+    with pytest.raises(
+        ChatTimeoutError
+    ):  # a client that stays longer gets an answer, or a connection that ends
         ask(server.url(behaviour), 0.3)
 
 
@@ -112,7 +114,7 @@ def test_a_retry_after_beyond_the_deadline_is_not_waited_for(server: LanguageSer
     assert len(server.bodies) == 1
 
 
-def test_nobody_listening_is_an_error_of_its_own() -> None:
+def test_a_port_without_a_server_is_an_error_of_its_own() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but not listening: refused
         with pytest.raises(ChatError, match="cannot connect"):

@@ -100,7 +100,7 @@ def test_no_server_can_break_a_search(server: LanguageServer, behaviour: str, ou
         assert net.status.outcomes == {outcome: 1}
 
 
-def test_nobody_listening_is_unreachable() -> None:
+def test_a_port_without_a_server_is_unreachable() -> None:
     with rephraser("http://127.0.0.1:1/v1") as net:
         assert net.rephrase(QUERY, "detail").outcome == "unreachable"
 

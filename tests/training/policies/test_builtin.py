@@ -34,18 +34,6 @@ def test_without_noise_it_draws_what_the_pipeline_draws(tiny_generator_folder: P
     assert max(abs(a.astype(int) - b).max() for a, b in zip(pictures, shown, strict=True)) <= 1
 
 
-def test_rows_do_not_influence_each_other(tiny_generator_folder: Path) -> None:
-    policy = tiny_policy(tiny_generator_folder, guidance=2.0)
-    x = noise_of([1, 2, 3], policy.latent_KHW)
-    t_B = torch.tensor([0.3, 0.6, 0.9])
-    known = policy.encode(["a", "b", "c"])
-    together = policy.predict(x, t_B, known)
-    for row in range(3):
-        index = torch.tensor([row])
-        alone = policy.predict(x[index], t_B[index], known.rows(index))
-        torch.testing.assert_close(together[index], alone, atol=1e-5, rtol=1e-5)
-
-
 def test_seen_as_a_diffusion_it_predicts_the_noise_of_the_same_picture(tiny_generator_folder: Path) -> None:
     flow = tiny_policy(tiny_generator_folder, adapter=None)
     abar_S = scaled_linear()

@@ -4,17 +4,15 @@ import math
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from indexer.errors import InvalidInputError, UnavailableError
-from tests.support.tiny_guider import SURE, WORDS
+from tests.support.tiny_guider import SURE
 from training.policies.options import Adapter
 from training.spro.guidance import Answer, Request
 from training.spro.instructions import OPENING
 from training.spro.language import GumbelNoise, Scored, kl_mean, logp_sum_B
-from training.spro.preference import TrainableGuider
 from training.spro.text_guider import TextGuider
 from training.spro.vision_guider import VisionGuider
 
@@ -25,16 +23,6 @@ SHORT = Request("a house that is taller than it is wide", None, "aesthetic")
 
 def text_guider(folder: Path, batch: int = 64, adapter: Adapter | None = HEAD) -> TextGuider:
     return TextGuider(f"local:{folder}", adapter=adapter, most_tokens=12, batch=batch, seed=0)
-
-
-def seeing(seed: int) -> Request:
-    picture = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)
-    return Request("sun", picture, "aesthetic")
-
-
-def vision_guider(folder: Path) -> VisionGuider:
-    adapter = Adapter(rank=4, alpha=4.0, targets=("q_proj", "v_proj"))
-    return VisionGuider(str(folder), adapter=adapter, most_tokens=6, batch=2, seed=0)
 
 
 def test_gumbel_noise_draws_from_the_softmax() -> None:
@@ -64,17 +52,7 @@ def test_answers_follow_the_models_own_probabilities(text_model: Path) -> None:
     assert all(answer.ended for answer in answers)
 
 
-def test_an_answer_depends_on_its_seed_and_on_no_neighbour(text_model: Path) -> None:
-    requests = [SUN, SHORT, SUN, SHORT, SUN]
-    together = text_guider(text_model).write(requests, [1.0] * 5, [3, 1, 4, 1, 5])
-    before = torch.random.get_rng_state()
-    apart = text_guider(text_model, batch=2).write(requests[1:], [1.0] * 4, [1, 4, 1, 5])
-    assert torch.equal(torch.random.get_rng_state(), before)  # no global randomness
-    assert apart == together[1:]
-    assert together[1] == together[3]
-
-
-def test_who_is_stopped_has_not_ended(text_model: Path) -> None:
+def test_so_many_tokens_are_written_and_no_more(text_model: Path) -> None:
     guider = TextGuider(f"local:{text_model}", adapter=None, most_tokens=2, batch=4, seed=0)
     assert guider.write([SUN], [0.0], [0]) == [Answer(OPENING + " calm\nCaption:", ended=False)]
 
@@ -112,8 +90,7 @@ def test_reading_common_words_once_changes_no_gradient(text_model: Path) -> None
         assert torch.allclose(one, other, rtol=1e-3, atol=1e-5)
 
 
-def test_a_guider_that_is_not_trained_has_nothing_to_train(text_model: Path) -> None:
-    assert list(text_guider(text_model, adapter=None).trainable()) == []
+def test_a_rank_of_zero_trains_the_whole_model(text_model: Path) -> None:
     whole = text_guider(text_model, adapter=Adapter(rank=0)).trainable()
     assert {name for name, _ in whole} >= {"lm_head.weight", "model.embed_tokens.weight"}
 
@@ -131,29 +108,6 @@ def test_kl_is_zero_to_itself_and_by_hand_for_two_tokens() -> None:
     assert kl_mean(own, own) == pytest.approx(0)
     # The second place is no token of the answer.
     assert kl_mean(own, other) == pytest.approx(0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75))
-
-
-def test_a_vision_guider_looks_at_the_picture(vision_model: Path) -> None:
-    guider = vision_guider(vision_model)
-    answers = guider.write([seeing(0)] * 3, [1.0] * 3, [1, 2, 1])
-    assert answers[0] == answers[2]
-    assert answers[0] != answers[1]
-    assert all(answer.text.startswith(OPENING) for answer in answers)
-    one, same, other = logp_sum_B(guider.score([seeing(0), seeing(0), seeing(1)], [answers[0]] * 3)).tolist()
-    assert one == pytest.approx(same)
-    assert one != pytest.approx(other)
-
-
-def test_a_vision_guiders_score_can_be_raised(vision_model: Path) -> None:
-    guider: TrainableGuider = vision_guider(vision_model)
-    answers = [Answer(OPENING + " calm" + WORDS[1] + " red sun", ended=True)]
-    before = logp_sum_B(guider.score([seeing(0)], answers))
-    before.sum().backward()
-    with torch.no_grad():
-        for _, weight in guider.trainable():
-            if weight.grad is not None:  # LLaVA leaves the last layer of its vision tower out
-                weight.add_(weight.grad, alpha=1e-3)
-    assert logp_sum_B(guider.score([seeing(0)], answers)) > before
 
 
 def test_a_vision_model_that_is_not_here_is_unavailable(tmp_path: Path) -> None:

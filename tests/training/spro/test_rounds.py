@@ -81,7 +81,7 @@ def start(text_model: Path, tiny_generator_folder: Path) -> Start:
 
 @pytest.fixture(scope="module")
 def whole(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody stopped; not to be changed."""
+    """A run that was not stopped; not to be changed."""
     out = tmp_path_factory.mktemp("whole")
     start(out, CONFIG).run()
     return out
