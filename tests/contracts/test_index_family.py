@@ -1,6 +1,6 @@
 """The law of `indexer.ann.index.Proposer`, on every family, with segments and on a device.
 
-The device is this machine's memory: what truly needs a GPU is in tests/indexer/test_gpu.py.
+The device is this machine's memory: what truly needs a GPU is in tests/indexer/ann/test_gpu.py.
 """
 
 import functools

@@ -12,7 +12,7 @@ from indexer.errors import InvalidInputError
 from service.cli.main import main
 from service.settings import Settings
 from service.wiring import open_rephraser, open_search
-from tests.indexer.test_database import OPEN_FILES, open_files
+from tests.indexer.tables.test_database import OPEN_FILES, open_files
 from tests.support.encoder import ColourEncoder
 from tests.support.llm import language_server
 from tests.support.processes import until

@@ -12,12 +12,17 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 INSTALLED = ("chromium", "chromium-browser", "google-chrome")
-PACKAGES = ("chromium", "fonts-dejavu-core")
-MISSING = "no browser, so the tests of the page are skipped: apt-get update && apt-get install chromium"
+PACKAGES = ("chromium", "fonts-dejavu-core", "libatomic1")  # the last for Playwright's own program
+MISSING = (
+    "no browser that Playwright can drive, so the tests of the page are skipped: "
+    "apt-get update && apt-get install chromium libatomic1"
+)
 
 
 def find() -> str | None:
     """Where a browser lies that Playwright can drive."""
+    if not _runs(sys.executable, "-m", "playwright", "--version"):
+        return None  # its own program lacks a library
     found = next(filter(None, map(shutil.which, INSTALLED)), None)
     if found is not None:
         return found

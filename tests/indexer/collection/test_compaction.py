@@ -2,24 +2,18 @@
 
 import os
 import sqlite3
-from math import ceil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy import ndarray
 
-from indexer.ann.bitmap import Bitmap
 from indexer.ann.build import BuildStopped, Watch, build
-from indexer.ann.index import Calibration, Family, Point
-from indexer.ann.ivf import Ivf
-from indexer.ann.plan import plan
+from indexer.ann.index import Family
 from indexer.ann.rows import Rows
 from indexer.collection.collection import Collection
 from indexer.collection.compaction import compact, is_due
 from indexer.collection.verify import verify
 from indexer.disk.lock import WriterLock
-from indexer.disk.slots import SlotMap
 from indexer.errors import BusyError
 from indexer.filters.language import parse_filter
 from indexer.types import ImageId
@@ -182,108 +176,6 @@ def test_a_collection_is_due_when_it_has_outgrown_its_index(tmp_path: Path) -> N
     assert is_due(collection, AIMS)
     rebuild(collection, None, reclaim=True)
     assert not is_due(collection, AIMS)
-
-
-@pytest.mark.parametrize(
-    ("count", "memory", "latency", "family"),
-    [
-        (20_000, 1e9, 10, None),
-        (1_000_000, 1e9, 10, "ivf_rabitq"),
-        (1_000_000, 1e9, 1000, None),
-        (10_000_000, 2e9, 10, "ivf_rabitq"),
-        (10_000_000, 1e6, 10, "ivf_rabitq"),
-    ],
-)
-def test_the_plan_takes_the_smallest_index_that_is_fast_enough(
-    count: int, memory: float, latency: float, family: str | None
-) -> None:
-    made = plan(count, 512, memory_bytes=int(memory), latency_ms=latency)
-    assert made.family == family
-    assert made.chosen in made.options
-    assert all(option.verdict for option in made.options)
-
-
-def test_a_calibration_gives_the_fastest_point_that_reaches_the_recall() -> None:
-    points = [
-        Point(10, 1, 20, 0.5, 10),
-        Point(10, 4, 20, 0.9, 20),
-        Point(10, 8, 20, 0.97, 50),
-        Point(10, 8, 40, 0.96, 60),
-        Point(10, 16, 40, 0.99, 90),  # reaches 0.95 too, and takes longer
-        Point(100, 8, 400, 0.96, 300),
-    ]
-    known = Calibration.of(points)
-    assert points[3] not in known.points
-    assert known.cheapest(0.95, 10) == points[2]
-    assert known.cheapest(0.98, 10) == points[4]
-    assert known.cheapest(0.995, 10) is None
-    assert known.cheapest(0.95, 11) == Point(11, 8, 22, 0.97, 50 * 1.1)
-    assert known.cheapest(0.95, 21) == points[5]
-    far = known.cheapest(0.95, 250)
-    assert far is not None
-    assert (far.effort, far.want) == (20, 1000)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("share", [0.5, 0.1])
-def test_under_a_filter_an_index_looks_as_far_as_the_best_of_all_would_lie(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
-) -> None:
-    """Of a share s of all pictures, the best k are among the best k / s of all. Allowed rows count."""
-    collection = open_collection(tmp_path)
-    every = round(1 / share)
-    images = [new_image(n, inside=n % every == 0) for n in range(6000)]
-    collection.add(images, unit_vectors(6000, DIM))
-    rebuild(collection, "ivf_sq8")
-    snapshot, where = collection.snapshot(), Matching(parse_filter({"match": {"inside": True}}))
-    point = Calibration(collection.index_store.manifest(0).calibration).cheapest(0.9, 10 * every)
-    assert point is not None
-    asked, propose = [], Ivf.propose
-
-    def recorded(self: Ivf, query_D: ndarray, want: int, effort: int, allow: Bitmap | None) -> ndarray:
-        asked.append((want, effort))
-        return propose(self, query_D, want, effort, allow)
-
-    monkeypatch.setattr(Ivf, "propose", recorded)
-    for query_D in unit_vectors(10, DIM, seed=3):
-        asked.clear()
-        assert snapshot.nearest(query_D, 10, where, recall=0.9).mode == "top_k"
-        assert asked[0] == (max(320, ceil(point.want * share)), ceil(point.effort * share))
-
-
-def test_slots_and_rows_are_each_others_inverse() -> None:
-    slot_map = SlotMap(np.array([2, 3, 7], np.int64), next_slot=10)
-    rows_N = np.arange(6)
-    np.testing.assert_array_equal(slot_map.slots_of(rows_N), [2, 3, 7, 10, 11, 12])
-    np.testing.assert_array_equal(slot_map.rows_of(slot_map.slots_of(rows_N)), rows_N)
-    np.testing.assert_array_equal(slot_map.rows_of([0, 5, 8, 9]), [-1, -1, -1, -1])
-    assert [slot_map.row_count(slots) for slots in (0, 3, 8, 10, 13)] == [0, 1, 3, 3, 6]
-
-
-@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 31])
-def test_bitmaps_agree_with_sets(size: int) -> None:
-    rng = np.random.default_rng(size)
-    members = set(np.flatnonzero(rng.random(size) < 0.5).tolist())
-    bitmap = Bitmap.of(sorted(members), size)
-    assert set(bitmap.rows().tolist()) == members
-    assert bitmap.count == len(members)
-    assert set(bitmap.without([0, 5, 99]).rows().tolist()) == members - {0, 5}
-    assert set(bitmap.below(6).rows().tolist()) == {row for row in members if row < 6}
-    assert set(bitmap.grown(size + 11).rows().tolist()) == members | set(range(size, size + 11))
-    assert (Bitmap.full(size).count, Bitmap.full(size).is_full) == (size, True)
-    assert set((bitmap & Bitmap.of([1, 2, 3], size)).rows().tolist()) == members & {1, 2, 3}
-
-
-def test_few_matches_are_scanned_and_a_whole_collection_is_searched_through_its_index(tmp_path: Path) -> None:
-    collection = Collection.open(tmp_path, model_id="test-1", dim=DIM)  # scans as many as it does by default
-    ids = collection.add([new_image(i, odd=bool(i % 2)) for i in range(4000)], unit_vectors(4000, DIM))
-    rebuild(collection, "ivf_sq8")
-    query_D = unit_vectors(1, DIM, seed=43)[0]
-    odd = Matching(parse_filter({"match": {"odd": True}}))
-    assert collection.snapshot().nearest(query_D, 10).mode == "top_k"
-    assert collection.snapshot().nearest(query_D, 10, odd).mode == "exact"
-    collection.delete(ids[300:])
-    assert collection.snapshot().nearest(query_D, 10).mode == "exact"
 
 
 def test_of_what_was_deleted_an_hour_ago_a_compaction_leaves_nothing(

@@ -2,11 +2,9 @@
 
 import hashlib
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -17,12 +15,10 @@ from indexer.collection.backup import backup, restore
 from indexer.collection.collection import Collection
 from indexer.collection.verify import verify
 from indexer.errors import NotFoundError, StoreError
-from indexer.imaging.provenance import PREVIEW_SIDE, SOURCE_TYPE, XMP_KEY, Origin, to_preview, to_signed_png
+from indexer.imaging.provenance import PREVIEW_SIDE, to_preview
 from indexer.tables.generated import Generation, GenerationStore
 from tests.support.limits import nothing_written
 from tests.support.pictures import new_image, unit_vectors
-
-PROMPT = 'a <b>"fox"</b> & \x07 🦊'
 
 
 @pytest.fixture
@@ -117,26 +113,6 @@ def test_backups_hold_the_files_and_verify_misses_them(collection: Collection, t
     assert [problem.code for problem in verify(data, full=True).problems] == ["picture_damaged"]
     originals.drop(made.sha256)
     assert [problem.code for problem in verify(data, full=False).problems] == ["picture_missing"]
-
-
-def test_a_signed_picture_says_where_it_is_from() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
-    origin = Origin("Kallos 1", "tiny", PROMPT, {"seed": 7, "steps": 4})
-    data = to_signed_png(pixels, origin)
-    assert data == to_signed_png(pixels, origin)
-    with Image.open(io.BytesIO(data)) as image:
-        np.testing.assert_array_equal(np.asarray(image), pixels)
-        text = dict(image.text)  # type: ignore[attr-defined]  # of PNG files only
-    assert text["Software"] == "Kallos 1; tiny"
-    assert text["Description"] == PROMPT
-    assert json.loads(text["Generation"]) == {"model": "tiny", "prompt": PROMPT, "seed": 7, "steps": 4}
-    xmp = ElementTree.fromstring(text[XMP_KEY])
-    source = xmp.find(".//{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType")
-    said = xmp.find(".//{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li")
-    assert source is not None
-    assert source.text == SOURCE_TYPE
-    assert said is not None
-    assert said.text == PROMPT.replace("\x07", " ")
 
 
 def test_a_preview_is_small() -> None:

@@ -20,7 +20,7 @@ from tests.support.limits import small_disk
 from tests.support.pictures import new_image, unit_vectors
 
 DIM = 24
-OLD_STORE = Path(__file__).parents[1] / "golden" / "store-v1"
+OLD_STORE = Path(__file__).parents[2] / "golden" / "store-v1"
 
 
 def open_collection(folder: Path) -> Collection:

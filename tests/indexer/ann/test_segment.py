@@ -13,7 +13,6 @@ from indexer.collection.backup import backup, restore
 from indexer.collection.collection import Collection
 from indexer.collection.compaction import compact
 from indexer.collection.verify import verify
-from indexer.disk.mapping import map_beyond
 from indexer.filters.language import parse_filter
 from indexer.where import EVERYTHING, Matching
 from tests.support.build import AIMS, build
@@ -213,15 +212,3 @@ def test_a_graph_is_not_extended(tmp_path: Path) -> None:
     collection = grown(tmp_path, "hnsw", batches=4)
     assert collection.snapshot().covered_rows == 3000
     assert segments(collection) == []
-
-
-def test_a_mapping_shows_what_is_appended_later(tmp_path: Path) -> None:
-    path = tmp_path / "rows"
-    path.write_bytes(b"abc")
-    mapped_B = map_beyond(path, 1 << 20)
-    with path.open("ab") as file:
-        file.write(bytes(9000))
-        file.write(b"xyz")
-    assert mapped_B[:3].tobytes() + mapped_B[9000:9006].tobytes() == b"abc\0\0\0xyz"
-    with pytest.raises(ValueError, match="read-only"):
-        mapped_B[0] = 1
