@@ -18,7 +18,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def unmeasured() -> dict[str, str]:
-    """The environment of a program that coverage does not follow: it would import and write files of its own."""
+    """The environment of a program that coverage does not follow: it imports and writes files of its own."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
 
 
