@@ -8,6 +8,7 @@ scale. Only deleted pictures drop out. So no page repeats or skips a picture tha
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -73,7 +74,13 @@ class Cursor:
             raise InvalidCursorError("this cursor is damaged: send it back exactly as it came") from error
         ids = (*cursor.ties, *(image_id for image_id, _ in cursor.queue))
         numbers = (cursor.version.number, *cursor.version.detail, cursor.shown, *ids)
-        if not all(0 <= number < LARGEST for number in numbers):
+        reals = [cursor.score, *(bound for limits in cursor.limits.values() for bound in limits)]
+        reals += [number for scale in cursor.scales.values() for number in scale]
+        if (
+            not all(0 <= number < LARGEST for number in numbers)
+            or not all(1 <= count < LARGEST for _, count in cursor.queue)
+            or not all(math.isfinite(real) for real in reals if real is not None)
+        ):
             raise InvalidCursorError("this cursor is damaged: send it back exactly as it came")
         return cursor
 

@@ -35,6 +35,7 @@ class Plan:
 
     def top(self, question: Question, k: int) -> Matches:
         """The best `k` for a question, which need not be the plan's own, and the axes."""
+        k = min(k, self.snapshot.images)
         where = both(self.eligible, Not(Ids(self.named))) if self.named else self.eligible
         if not all(term.is_linear for term in self.terms):
             asked = [] if question.is_empty else [Term(Linear(question.direction_D))]

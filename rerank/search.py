@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from indexer.errors import InvalidQueryError
+from indexer.errors import InvalidCursorError, InvalidQueryError
 from indexer.protocols import Matches, Snapshot
 from indexer.where import EVERYTHING, Matching, both
 from rerank.axes.terms import AxisScorer, scales, warnings
@@ -83,6 +83,8 @@ class Searcher:
         asked = self._queries.ask(query.parts, snapshot)
         clock.lap("encode")
         cursor = opened(cursor, self._fingerprint(query, asked), snapshot.version)
+        if cursor.shown and cursor.score is None:  # a search has a score for every picture
+            raise InvalidCursorError("this cursor is damaged: send it back exactly as it came")
         limits = self._scorer.limits(query.percentiles, snapshot, cursor.limits)
         cursor = replace(cursor, limits=limits)
         rewrite = self._rephrased(query)

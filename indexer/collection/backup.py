@@ -202,7 +202,8 @@ class _Copier:
         if (folder / vectors).exists():
             self._tail(folder / vectors, target / vectors, state.rows * state.dim * BYTES)
         if (folder / IDS).exists():
-            self._tail(folder / IDS, target / IDS, state.slots * ID_BYTES)
+            known = min(state.slots * ID_BYTES, (folder / IDS).stat().st_size // ID_BYTES * ID_BYTES)
+            self._tail(folder / IDS, target / IDS, known)
         for name in ("model", of_file_set("slots.i64", state.file_set)):
             if (folder / name).is_file():
                 self.file(folder / name, target / name)

@@ -156,6 +156,7 @@ class Collection:
         rows_ND = to_rows(np.asarray(vectors_ND)[kept], self.dim)
         with self.writer.held():
             state = self.state()
+            self._ids_of(state.slots)  # whole, before more are put behind them
             self._file(state).write(rows_ND, at=state.rows)
             with self.database.write() as connection:
                 generation = states.advance(connection, self.name, slots=state.slots + len(kept))
@@ -299,6 +300,7 @@ class Collection:
             state = State.read(connection, self.name)
             if before is not None and before.file_set != state.file_set:
                 before = None
+                self._earlier = Lru(MOST_EARLIER)  # they hold files that are gone
             is_same = before is not None and before.slots == state.slots
             rows = before.matrix if before is not None and is_same else self._rows(state)
             index, is_due = self.index_store.current(state.file_set)
@@ -391,6 +393,7 @@ class Collection:
         if not changed:
             return
         state = self.state()
+        self._ids_of(state.slots)
         file = self._file(state)
         old_N = state.slot_map(self.folder).rows_of([one.slot for one in changed])
         file.write(np.asarray(file.read(state.rows)[old_N]), at=state.rows)

@@ -1,6 +1,6 @@
 """Which picture lies in a row of a snapshot, and the other way round: the database's answers, remembered."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,17 +64,6 @@ class KnownRows:
         if strict and None in found:
             raise NotFoundError(f"no image with id {wanted[found.index(None)]}")
         return [image for image in found if image is not None]
-
-    def by_rising_id(self, after: int, block: int) -> Iterator[tuple[int, ImageRow]]:
-        """(row, picture) from the first whose id is larger than `after`."""
-        until: int | None = after
-        while until is not None:
-            after = until
-            with self._database.read() as connection:
-                page = self._catalog.rows_after(connection, after, block)
-                until = page[-1].row.id if len(page) == block else None
-                past = self._catalog.past_between(connection, after, until)
-            yield from sorted(self._alive_of([*page, *past]), key=lambda one: one[1].id)
 
     def _fetch(self, ids: list[int], row_of: dict[int, int]) -> dict[int, ImageRow]:
         """By id. Where their rows are known, they are read by slot, which takes one look at most."""

@@ -80,6 +80,7 @@ class LocalSnapshot:
         self._candidates = Candidates(rows, alive, index, parts.exact_rows)
         self._filters: Lru[str, Bitmap] = Lru(MOST_CACHED)
         self._columns: Lru[str, ndarray] = Lru(MOST_CACHED)
+        self._ids: Lru[str, ndarray] = Lru(MOST_SORTED)
         self._sorted: Lru[str, Float[ndarray, " n"]] = Lru(MOST_SORTED)
 
     # What the index is for: see `indexer.collection.compaction`.
@@ -172,7 +173,7 @@ class LocalSnapshot:
         return self.compile(where).count
 
     def ids(self, where: Where = EVERYTHING) -> list[ImageId]:
-        return [ImageId(i) for i in np.sort(self._known.ids_of(self.compile(where).rows())).tolist()]
+        return [ImageId(i) for i in self._rising(where).tolist()]
 
     def vectors(self, ids: IdList) -> Float32[ndarray, "n d"]:
         return self.matrix.take(self._known.rows_of(ids, strict=True))
@@ -227,16 +228,9 @@ class LocalSnapshot:
         return Sample(self._known.ids_of(rows_N), self.matrix.take(rows_N))
 
     def scroll(self, *, after: int = 0, limit: int = 100, where: Where = EVERYTHING) -> list[ImageRow]:
-        allow = self.compile(where)
-        found: list[ImageRow] = []
-        if limit == 0:
-            return found
-        for row, image in self._known.by_rising_id(after, limit):
-            if allow.has(np.array([row]))[0]:
-                found.append(image)
-                if len(found) == limit:
-                    break
-        return found
+        ids_N = self._rising(where)
+        first = int(np.searchsorted(ids_N, after, "right"))
+        return self._known.images(ids_N[first : first + limit])
 
     # How.
 
@@ -260,6 +254,17 @@ class LocalSnapshot:
             case Not(part):
                 return self._alive.minus(self.compile(part))
 
+    def _rising(self, where: Where) -> Int64[ndarray, " n"]:
+        """Ids of the pictures that meet a condition. Kept, since a list is read page by page."""
+
+        def make() -> Int64[ndarray, " n"]:
+            # Nearly in order already, which a stable sort is fast with.
+            return np.sort(self._known.ids_of(self.compile(where).rows()), kind="stable")
+
+        if isinstance(where, Everything | Matching):
+            return self._ids.get(repr(where), make)
+        return make()
+
     def _select(self, condition: Filter) -> Bitmap:
         def make() -> Bitmap:
             mask_N = self._parts.fields.mask(condition, self.slots, len(self.matrix), self._map.rows_of)
@@ -280,22 +285,32 @@ class LocalSnapshot:
     ) -> Scored | None:
         """The first `k` along the one direction that linear terms add up to; None where a scan costs more."""
         if allow is not self._alive or any(linear.key is None for _, linear in terms):
-            return self._scan(terms, k, allow, ascending) if after is None and k <= PLACES else None
+            is_short = after is None and k <= PLACES
+            return self._first_places(terms, k, allow, ascending) if is_short else None
         key = (self.state, ascending, *((linear.key, term.scale, term.offset) for term, linear in terms))
-        places = self._parts.places.get(key, lambda: self._scan(terms, PLACES, allow, ascending))
+        places = self._parts.places.get(key, lambda: self._first_places(terms, PLACES, allow, ascending))
         rest = np.flatnonzero(self._behind(places.scores_K, places.rows_K, after, ascending))[:k]
         if len(rest) < k and len(places.rows_K) == PLACES:  # the list may go on
             return None
         return Scored(places.scores_K[rest], places.rows_K[rest])
 
-    def _scan(self, terms: Sequence[tuple[Term, Linear]], k: int, allow: Bitmap, ascending: bool) -> Scored:
+    def _first_places(
+        self, terms: Sequence[tuple[Term, Linear]], k: int, allow: Bitmap, ascending: bool
+    ) -> Scored:
+        """A scan along one direction chooses them; their scores are those that `_by_sum` gives them, to the
+        last bit, so that a list may go on with either.
+        """
+        sign = np.float32(-1 if ascending else 1)
         direction_D = np.zeros(self.dim, np.float32)
         for term, linear in terms:
             direction_D += np.float32(term.scale) * linear.direction_D
-        offset = np.float32(sum(term.scale * term.offset for term, _ in terms))
-        sign = np.float32(-1 if ascending else 1)
-        best = self._candidates.best(sign * direction_D, k, allow, EXACT).best
-        return Scored(sign * best.scores_K - offset, best.rows_K)
+        rows_K = self._candidates.best(sign * direction_D, k, allow, EXACT).best.rows_K
+        total_K = np.zeros(len(rows_K), np.float64)
+        for term, linear in terms:
+            value_K = compute(linear, self.matrix, rows_K) if len(rows_K) else np.empty(0)
+            total_K += (value_K - term.offset) * term.scale
+        order_K = _first(total_K if ascending else -total_K, rows_K, k)
+        return Scored(total_K[order_K].astype(np.float32), rows_K[order_K])
 
     def _by_sum(
         self,

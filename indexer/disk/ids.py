@@ -37,7 +37,8 @@ class IdFile:
         return self.path.stat().st_size // BYTES if self.path.exists() else 0
 
     def write(self, ids: "Sequence[ImageId] | Int64[ndarray, ' n']", at: int) -> None:
-        """Put the ids of slots `at`, `at` + 1, … and return when they are on disk."""
+        """Put the ids of slots `at`, `at` + 1, … and return when they are on disk; those before are there."""
+        assert at <= self.covered(), "a hole would be read as ids"
         with writing(self.path):
             created = not self.path.exists()
             with self.path.open("r+b" if not created else "x+b") as file:

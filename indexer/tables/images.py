@@ -189,18 +189,6 @@ class Catalog:
         )
         return {ImageId(image_id): slot for image_id, slot in rows}
 
-    def rows_after(self, connection: Connection, after: int, limit: int) -> list[Stored]:
-        """Newest versions by rising id, from the first whose id is larger than `after`."""
-        return list(map(_stored, connection.execute(AFTER_ID, (self._collection, after, limit))))
-
-    def past_between(self, connection: Connection, after: int, until: int | None) -> list[Stored]:
-        """Versions that were replaced or deleted, of ids larger than `after`, up to `until` when given."""
-        rows = connection.execute(
-            f"SELECT {COLUMNS_OF} FROM past_image WHERE +collection = ?1 AND id > ?2 AND id <= ?3",
-            (self._collection, after, 2**62 if until is None else until),
-        )
-        return list(map(_stored, rows))
-
     def by_sha256(self, connection: Connection, digests: Sequence[str]) -> dict[str, list[ImageRow]]:
         rows = connection.execute(BY_SHA256, (self._collection, json.dumps(list(digests))))
         found: dict[str, list[ImageRow]] = {}
@@ -243,11 +231,12 @@ class Catalog:
             (self._collection, json.dumps([int(slot) for slot in slots])),
         )
 
-    def drop_past(self, connection: Connection, before: float) -> None:
-        """Delete versions that were replaced or deleted before a time, in seconds since 1970."""
-        connection.execute(
+    def drop_past(self, connection: Connection, before: float) -> int:
+        """Delete versions that were replaced or deleted before a time, in seconds since 1970; how many."""
+        done = connection.execute(
             "DELETE FROM past_image WHERE collection = ? AND died_at < ?", (self._collection, before)
         )
+        return done.rowcount
 
     def tombstones(self, connection: Connection, *, after: int, until: int) -> list[int]:
         """Slots tombstoned by generations in (after, until]."""

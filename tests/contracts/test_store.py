@@ -129,6 +129,7 @@ WHERES: dict[str, Where] = {
 SUMS: dict[str, list[Term]] = {
     "one direction": [Term(WARM)],
     "one direction, scaled": [Term(WARM, -2.0, 0.1)],
+    "one direction, far from its offset": [Term(WARM, 40.0, 25.0)],
     "two directions": [Term(WARM, 0.5), Term(COOL, 1.5, 0.2)],
     "a field with ties and gaps": [Term(STARS, 2.0, 1.0)],
     "a function": [Term(CURVED)],
@@ -365,14 +366,17 @@ def test_a_version_with_huge_numbers_harms_nobody(stand: Stand) -> None:
     assert set(found.ids()) <= set(stand.store.snapshot().ids())
 
 
+@pytest.mark.parametrize("where", [EVERYTHING, where_of(range={"id": {"gte": 1}})], ids=["all", "filtered"])
 @pytest.mark.parametrize("rising", [False, True])
 @pytest.mark.parametrize("name", SUMS)
-def test_pages_behind_a_place_hold_every_picture_once(stand: Stand, name: str, rising: bool) -> None:
+def test_pages_behind_a_place_hold_every_picture_once(
+    stand: Stand, name: str, rising: bool, where: Where
+) -> None:
     snapshot, shown = stand.store.snapshot(), list[int]()
     place: Place | None = None
     ties: list[int] = []
     for _ in range(100):
-        found = snapshot.order(SUMS[name], 23, after=place, ascending=rising, missing="last")
+        found = snapshot.order(SUMS[name], 23, where, after=place, ascending=rising, missing="last")
         if not len(found.ids_K):
             break
         shown += found.ids_K.tolist()

@@ -1,11 +1,15 @@
 """Pages of an ordered list, put together, are the list, also when an approximate search finds others."""
 
+import base64
+import json
 from random import Random
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from indexer.errors import InvalidCursorError
 from indexer.protocols import Matches, Version
 from rerank.cursor import Cursor
 from rerank.page import Cut, Page, following
@@ -74,3 +78,31 @@ def test_pictures_without_a_value_are_followed_by_id() -> None:
     assert cursor is not None
     assert (cursor.score, cursor.ties, cursor.shown) == (None, (9,), 2)
     assert Cursor.decode(cursor.encode()).place == cursor.place
+
+
+def forged(**changes: object) -> str:
+    """A cursor whose fields somebody has changed; `score` is its fourth."""
+    fields = json.loads(base64.urlsafe_b64decode(first_cursor().encode() + "=="))
+    for place, value in zip(changes, changes.values(), strict=True):
+        fields[int(place.removeprefix("at"))] = value
+    return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"at1": []},
+        {"at1": [-1, 2, 3]},
+        {"at1": [1, 2**63]},
+        {"at2": -1},
+        {"at3": float("inf")},
+        {"at3": float("nan")},
+        {"at5": {"warm": [1.0, float("inf")]}},
+        {"at6": {"warm": [float("nan"), None]}},
+        {"at8": [[1, 0]]},
+        {"at8": [[-1, 1]]},
+    ],
+)
+def test_a_forged_cursor_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(InvalidCursorError):
+        Cursor.decode(forged(**changes))

@@ -204,3 +204,17 @@ def test_of_what_was_deleted_an_hour_ago_a_compaction_leaves_nothing(
 
 def collection_bytes(data_dir: Path) -> int:
     return sum(path.stat().st_size for path in (data_dir / "default").glob("vectors*"))
+
+
+def test_a_version_that_is_being_read_shows_what_is_left_after_a_compaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edited picture is then shown as it is now."""
+    collection = open_collection(tmp_path)
+    ids = collection.add([new_image(n) for n in range(3)], unit_vectors(3, DIM))
+    version = collection.snapshot().version
+    collection.patch(ids[1], {"caption": "later"})
+    assert collection.snapshot(version).rows(ids)[1].metadata == {}
+    monkeypatch.setattr("indexer.collection.compaction.PAST_S", 0.0)
+    rebuild(collection, None, reclaim=False)
+    assert [row.metadata for row in collection.snapshot(version).rows(ids)] == [{}, {"caption": "later"}, {}]

@@ -80,3 +80,21 @@ def test_a_backup_has_as_many_ids_as_it_has_pictures(data_dir: Path, tmp_path: P
     assert ids_N.tolist() == [*range(1, COUNT + 1), 3]  # the edit has a slot of its own
     restore(tmp_path / "backup", tmp_path / "restored")
     assert nearest_to_each(tmp_path / "restored") == before
+
+
+@pytest.mark.parametrize("damage", [remove, cut, tear])
+@pytest.mark.parametrize("how", ["add", "patch"])
+def test_a_write_that_comes_before_any_search_fills_it_too(
+    data_dir: Path, damage: Callable[[Path], None], how: str
+) -> None:
+    path = data_dir / "default" / NAME
+    content = path.read_bytes()
+    damage(path)
+    collection = open_collection(data_dir)
+    if how == "add":
+        ids = collection.add([new_image("new")], unit_vectors(1, DIM))
+    else:
+        ids = [collection.patch(ImageId(1), {"stars": 5}).id]
+    collection.close()
+    assert np.fromfile(path, "<i8").tolist() == [*np.frombuffer(content, "<i8").tolist(), *ids]
+    assert verify(data_dir, full=True).problems == []
