@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.support.processes import unmeasured
+
 HEAVY = ("PIL", "faiss", "fastapi", "numpy", "onnxruntime", "pyarrow", "sqlite3", "torch", "uvicorn")
 MODULES = {"kallos": "service.cli.main", "kallos-train": "training.cli"}
 RUN = """
@@ -40,5 +42,7 @@ sys.exit(f"loaded {{loaded}}" if loaded else status)
 def test_what_needs_nothing_imports_nothing(line: str, status: int) -> None:
     words = line.split()
     code = RUN.format(module=MODULES[words[0]], words=words, heavy=HEAVY)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=unmeasured()
+    )
     assert done.returncode == status, done.stderr

@@ -17,6 +17,11 @@ QUIET_S = 30.0  # what happens soon happens within these seconds on a machine th
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
+def unmeasured() -> dict[str, str]:
+    """The environment of a program that coverage does not follow: it imports and writes files of its own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+
+
 @contextmanager
 def started(
     command: Sequence[str | Path],

@@ -39,7 +39,7 @@ def names(folder: Path) -> set[str]:
 
 
 def check_it_is_as_it_was(collection: Collection, data_dir: Path, before: set[str]) -> None:
-    assert names(data_dir) - before <= {"default/compact.lock"}
+    assert names(data_dir) - before <= {"default/compact.lock", "default/build.lock"}
     assert verify(data_dir, full=True).problems == []
     found = collection.snapshot().nearest(unit_vectors(ROWS, DIM)[7], 1)
     assert found.ids_K.tolist() == [8]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.support.processes import started
+from tests.support.processes import started, unmeasured
 from training.run_folder import read_rows
 
 pytestmark = pytest.mark.slow
@@ -103,7 +103,7 @@ def _command(config: Path, out: Path, **options: object) -> AbstractContextManag
     return started(
         [sys.executable, "-c", COMMAND, "pcpo", "--config", str(config), "--out", str(out)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**unmeasured(), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         **options,
