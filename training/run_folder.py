@@ -82,9 +82,12 @@ def keep_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def commit() -> str:
-    """Of the sources; "unknown" where they are not a checkout."""
+    """Of the sources; "unknown" where they are not a checkout, or there is no git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent)
+    except FileNotFoundError:
+        return "unknown"
     return done.stdout.strip() or "unknown"
 
 

@@ -109,7 +109,7 @@ BEHAVIOURS: dict[str, Callable[[_Handler], None]] = {
     "500": lambda handler: handler.reply(500, b"oh no"),
     "401": lambda handler: handler.reply(401, b"who are you"),
     "redirect": lambda handler: handler.reply(302, b"", Location=handler.state.url("say")),
-    "429-later": lambda handler: handler.reply(429, b"", Retry_After="30"),
+    "429-later": lambda handler: handler.reply(429, b"", Retry_After="3600"),
     "broken-then-well": _broken_then_well,
     "garbage": lambda handler: handler.reply(200, b"\x00\xff{{{{"),
     "empty": lambda handler: handler.reply(200, b""),

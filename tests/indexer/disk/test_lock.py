@@ -1,5 +1,6 @@
 """The lock of writers goes to who has waited longest."""
 
+import fcntl
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,14 @@ from indexer.disk.lock import Queue, Turns, WriterLock
 from indexer.errors import BusyError, StoreError
 from tests.support.limits import nothing_written
 from tests.support.processes import program
+
+
+def locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Other:
@@ -113,8 +122,8 @@ def test_a_process_that_writes_without_a_pause_lets_others_in_between(tmp_path: 
                 while not queue.try_enter():
                     time.sleep(0.0001)
                 before = other.turns()
-                while not queue.is_first():
-                    time.sleep(0.0001)
+                while not (queue.is_first() and locked(file.fileno())):
+                    time.sleep(0.002)
                 assert other.turns() <= before + 1  # its turn that was under way, or the one before ours
             after = other.turns()
             with WriterLock(other.lock).held():

@@ -35,7 +35,7 @@ def rephraser(
     url: str,
     *,
     cache: AnswerCache | None = None,
-    timeout_s: float = 20.0,
+    timeout_s: float = PATIENCE_S,
     breaker: Breaker | None = None,
 ) -> closing[Rephraser]:
     model = EndpointModel(url, "tiny")
@@ -92,7 +92,7 @@ def test_a_good_answer_is_added_to_the_query_and_says_how_near_it_is(server: Lan
     ],
 )
 def test_no_server_can_break_a_search(server: LanguageServer, behaviour: str, outcome: Outcome) -> None:
-    timeout_s = 0.3 if outcome == "timeout" else 20.0
+    timeout_s = 0.3 if outcome == "timeout" else PATIENCE_S
     with rephraser(server.url(behaviour), timeout_s=timeout_s) as net:
         rewrite = net.rephrase(QUERY, "detail")
         assert (rewrite.outcome, rewrite.text) == (outcome, None)
