@@ -32,6 +32,7 @@ from indexer.where import EVERYTHING, And, Band, Everything, Ids, Matching, Not,
 
 MOST_CACHED = 64  # filters, and columns, of one snapshot
 MOST_SORTED = 8
+MARGIN = 16  # results beyond those asked for: rounding may put one of them higher
 LARGEST = float(np.finfo(np.float32).max)  # of a score
 PLACES = 4096  # of an order that are remembered; a scan finds them as fast as it finds ten
 FEW = 64  # pictures that are left out of a search more cheaply behind it than by a bitmap
@@ -304,13 +305,12 @@ class LocalSnapshot:
         direction_D = np.zeros(self.dim, np.float32)
         for term, linear in terms:
             direction_D += np.float32(term.scale) * linear.direction_D
-        rows_K = self._candidates.best(sign * direction_D, k, allow, EXACT).best.rows_K
+        rows_K = self._candidates.best(sign * direction_D, k + MARGIN, allow, EXACT).best.rows_K
         total_K = np.zeros(len(rows_K), np.float64)
         for term, linear in terms:
-            value_K = compute(linear, self.matrix, rows_K) if len(rows_K) else np.empty(0)
-            total_K += (value_K - term.offset) * term.scale
+            total_K += _share(term, compute(linear, self.matrix, rows_K) if len(rows_K) else np.empty(0))
         order_K = _first(total_K if ascending else -total_K, rows_K, k)
-        return Scored(total_K[order_K].astype(np.float32), rows_K[order_K])
+        return Scored(_scores(total_K)[order_K], rows_K[order_K])
 
     def _by_sum(
         self,
@@ -329,9 +329,9 @@ class LocalSnapshot:
         rows_N = allow.rows()
         total_N = np.zeros(len(rows_N), np.float64)
         for term in terms:
-            share_N = (self._values_at(term.attribute, rows_N) - term.offset) * term.scale
+            share_N = _share(term, self._values_at(term.attribute, rows_N))
             total_N += share_N if missing_last else np.nan_to_num(share_N, nan=0.0)
-        score_N = np.clip(total_N, -LARGEST, LARGEST).astype(np.float32)
+        score_N = _scores(total_N)
         keep_N = np.flatnonzero(self._behind(score_N, rows_N, after, ascending))
         total_N, score_N, rows_N = total_N[keep_N], score_N[keep_N], rows_N[keep_N]
         age_N = rows_N
@@ -402,6 +402,15 @@ def _split(where: Where) -> tuple[Where, list[int]]:
     if len(kept) == len(parts):
         return where, without
     return (kept[0] if len(kept) == 1 else And(tuple(kept)) if kept else EVERYTHING), without
+
+
+def _share(term: Term, value_N: Float[ndarray, " n"]) -> Float64[ndarray, " n"]:
+    """What a term adds to the sum of each picture."""
+    return (value_N.astype(np.float64) - term.offset) * term.scale
+
+
+def _scores(total_N: Float64[ndarray, " n"]) -> Float32[ndarray, " n"]:
+    return np.clip(total_N, -LARGEST, LARGEST).astype(np.float32)
 
 
 def _first(keys_N: Float[ndarray, " n"], age_N: ndarray, k: int) -> Int64[ndarray, " k"]:

@@ -1,133 +1,64 @@
-"""A store of dictionaries and NumPy arrays: the oracle of the store protocol, with no code of the local one.
+"""A store that keeps every version whole, in dictionaries, and answers by looking at every picture.
 
-Each write copies the whole state, so every version that there ever was can be asked.
+The other implementation of `indexer.protocols.Store`: slow, small and plain, it is what the local one is
+compared with.
 
 Dimension key   N pictures, D embedding, K results
 """
 
-import operator
+import json
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from datetime import UTC, datetime
+from fractions import Fraction
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from indexer.attributes import Attribute, Linear, Stored, Term
-from indexer.errors import InvalidCursorError, NotFoundError
-from indexer.filters.geo import are_inside, are_near
-from indexer.filters.language import Exists, Filter, GeoBox, GeoRadius, Group, Match, Range
+from indexer.errors import InvalidCursorError, InvalidInputError, NotFoundError
+from indexer.filters.language import Scalar
 from indexer.protocols import TIE, Matches, Place, Quantile, Sample, Statistics, StoreInfo, Version
-from indexer.times import seconds_since_1970
-from indexer.types import Count, IdList, ImageId, ImageRow, Known, Metadata, NewImage
+from indexer.types import Count, IdList, ImageId, ImageRow, JSONValue, Known, Metadata, NewImage
 from indexer.where import EVERYTHING, And, Band, Everything, Ids, Matching, Not, Where
-
-COLUMNS = ("id", "uri", "sha256", "size", "width", "height", "format", "taken_at", "added_at")
-COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
-    ">": operator.gt,
-    ">=": operator.ge,
-    "<": operator.lt,
-    "<=": operator.le,
-}
+from tests.support.filter_meaning import holds, kind_and_value, number_of, scalars
 
 
-@dataclass(frozen=True)
-class Picture:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A version of a picture, and its vector as float16 rounds it."""
+
     row: ImageRow
-    vector_D: Float32[ndarray, " d"]  # as a store keeps it: rounded to float16
-
-
-State = Mapping[ImageId, Picture]
-
-
-def value_of(row: ImageRow, field: str) -> Any:  # noqa: ANN401  # whatever JSON holds
-    if field in COLUMNS:
-        return getattr(row, field)
-    value: Any = dict(row.metadata)
-    for step in field.split("."):
-        value = value.get(step) if isinstance(value, dict) else None
-    return value
-
-
-def items_of(row: ImageRow, field: str) -> list[Any]:
-    value = value_of(row, field)
-    items = value if isinstance(value, list) else [value]
-    return [item for item in items if isinstance(item, str | int | float)]
-
-
-def is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def holds(condition: Filter, row: ImageRow) -> bool:
-    """Picture by picture, as the language is described."""
-    match condition:
-        case Match(field, values):
-            return any(
-                isinstance(have, bool) == isinstance(want, bool) and have == want
-                for have in items_of(row, field)
-                for want in values
-            )
-        case Range(field, bounds):
-            fits = str if isinstance(bounds[0][1], str) else float
-            return any(
-                all(COMPARE[sign](have, bound) for sign, bound in bounds)
-                for have in items_of(row, field)
-                if (isinstance(have, str) if fits is str else is_number(have))
-            )
-        case Exists(field):
-            return value_of(row, field) is not None
-        case GeoRadius(latitude, longitude, radius_m):
-            return bool(are_near(*_place(row), latitude, longitude, radius_m)[0])
-        case GeoBox(south, west, north, east):
-            return bool(are_inside(*_place(row), south, west, north, east)[0])
-        case Group(must, should, must_not):
-            return (
-                all(holds(part, row) for part in must)
-                and (not should or any(holds(part, row) for part in should))
-                and not any(holds(part, row) for part in must_not)
-            )
-
-
-def _place(row: ImageRow) -> tuple[Float64[ndarray, " 1"], Float64[ndarray, " 1"]]:
-    values = [next(filter(is_number, items_of(row, name)), np.nan) for name in ("latitude", "longitude")]
-    return np.array(values[:1], float), np.array(values[1:], float)
+    vector_D: Float32[ndarray, " d"]
 
 
 class MemorySnapshot:
     """See `indexer.protocols.Snapshot`."""
 
-    def __init__(self, version: Version, state: State, dim: int, writes: int) -> None:
-        self._version = version
-        self._state = dict(sorted(state.items()))
-        self._dim = dim
-        self._writes = writes
-
-    @property
-    def version(self) -> Version:
-        return self._version
+    def __init__(self, version: Version, pictures: Mapping[ImageId, Kept], dim: int, writes: int = 0) -> None:
+        self.version = version
+        self.dim = dim
+        self.writes = writes
+        self._pictures = {image_id: pictures[image_id] for image_id in sorted(pictures)}
 
     @property
     def images(self) -> int:
-        return len(self._state)
-
-    @property
-    def writes(self) -> int:
-        return self._writes
-
-    @property
-    def dim(self) -> int:
-        return self._dim
+        return len(self._pictures)
 
     def nearest(
         self, direction_D: Float32[ndarray, " d"], k: int, where: Where = EVERYTHING, *, recall: float = 0.95
     ) -> Matches:
         ids = self.ids(where)
-        scores = {i: float(self._state[i].vector_D @ direction_D) for i in ids}
-        best = sorted(ids, key=lambda i: (-scores[i], i))[:k]
-        return _matches(best, [scores[i] for i in best], len(ids))
+        score = dict(zip(ids, self.values(Linear(direction_D), ids).tolist(), strict=True))
+        best = sorted(ids, key=lambda i: (-score[i], i))[:k]
+        scores_K = np.array([score[i] for i in best], np.float32)
+        return Matches(np.array(best, np.int64), scores_K, "exact", len(ids))
 
     def order(
         self,
@@ -140,224 +71,255 @@ class MemorySnapshot:
         missing: Literal["last", "average"] = "average",
     ) -> Matches:
         ids = self.ids(where)
-        last = missing == "last" and len(terms) == 1
-        scores = {i: self._sum(terms, i, last=last) for i in ids}
-        known = sorted(
-            (i for i in ids if not np.isnan(scores[i])),
-            key=lambda i: (scores[i] if ascending else -scores[i], i),
+        total = dict.fromkeys(ids, 0.0)
+        for term in terms:
+            for i, value in zip(ids, self.values(term.attribute, ids).tolist(), strict=True):
+                if not math.isnan(value):
+                    total[i] += term.scale * (value - term.offset)
+                elif missing == "last" and len(terms) == 1:
+                    total[i] = math.nan
+        sign = 1.0 if ascending else -1.0
+        behind = [i for i in ids if after is None or _is_behind(i, total[i], after, sign)]
+        first = sorted(
+            behind, key=lambda i: (True, 0.0, i) if math.isnan(total[i]) else (False, sign * total[i], i)
         )
-        ordered = [*known, *(i for i in ids if np.isnan(scores[i]))]
-        if after is not None:
-            ordered = [i for i in ordered if _is_behind(i, scores[i], after, ascending)]
-        return _matches(ordered[:k], [scores[i] for i in ordered[:k]], len(ids))
+        scores_K = np.array([total[i] for i in first[:k]], np.float32)
+        return Matches(np.array(first[:k], np.int64), scores_K, "exact", len(ids))
 
     def count(self, where: Where = EVERYTHING) -> int:
         return len(self.ids(where))
 
     def ids(self, where: Where = EVERYTHING) -> list[ImageId]:
-        return [i for i in self._state if self._meets(i, where)]
+        return sorted(self._among(where))
 
     def vectors(self, ids: IdList) -> Float32[ndarray, "n d"]:
-        found = [self._picture(i).vector_D for i in ids]
-        return np.stack(found) if found else np.empty((0, self._dim), np.float32)
+        return np.array([self._at(i).vector_D for i in ids], np.float32).reshape(len(ids), self.dim)
 
     def rows(self, ids: IdList) -> list[ImageRow]:
-        return [self._picture(i).row for i in ids]
+        return [self._at(i).row for i in ids]
 
     def find(self, ids: IdList) -> list[ImageRow]:
-        return [self._state[ImageId(int(i))].row for i in ids if int(i) in self._state]
+        return self.rows([i for i in ids if i in self._pictures])
 
     def values(self, attribute: Attribute, ids: IdList) -> Float64[ndarray, " n"]:
-        return np.array([self._value(attribute, self._picture(i)) for i in ids], float)
+        if isinstance(attribute, Stored):
+            return np.array([number_of(row, attribute.field) for row in self.rows(ids)], np.float64)
+        vectors_ND = self.vectors(ids)
+        if isinstance(attribute, Linear):
+            return vectors_ND.astype(np.float64) @ attribute.direction_D.astype(np.float64)
+        return np.array(attribute.values_of(vectors_ND), np.float64)
 
     def groups(self, field: str, ids: IdList) -> Int64[ndarray, " n"]:
-        keys: dict[tuple[type, object], int] = {}
-        found = []
-        for i in ids:
-            items = items_of(self._picture(i).row, field)
-            key = None if not items else (bool if isinstance(items[0], bool) else object, items[0])
-            found.append(-1 if key is None else keys.setdefault(key, len(keys)))
-        return np.array(found, np.int64)
+        numbers: dict[tuple[str, Scalar], int] = {}
+        firsts = [scalars(row, field)[:1] for row in self.rows(ids)]
+        keys = [
+            numbers.setdefault(kind_and_value(first[0]), len(numbers)) if first else -1 for first in firsts
+        ]
+        return np.array(keys, np.int64)
 
     def facets(self, field: str, where: Where = EVERYTHING, *, most: int = 100) -> list[Count]:
-        counts: dict[tuple[bool, Any], int] = {}
-        for i in self.ids(where):
-            for key in {(isinstance(item, bool), item) for item in items_of(self._state[i].row, field)}:
-                counts[key] = counts.get(key, 0) + 1
-        found = [Count(value, count) for (_, value), count in counts.items()]
-        return sorted(found, key=lambda one: (-one.count, str(one.value)))[:most]
+        counted = Counter(
+            key for row in self.rows(self.ids(where)) for key in set(map(kind_and_value, scalars(row, field)))
+        )
+        kinds = ("text", "number", "truth")  # the last resort: "1" stands before 1
+        tied = sorted(
+            counted.items(), key=lambda one: (-one[1], str(_plain(one[0][1])), kinds.index(one[0][0]))
+        )
+        return [Count(_plain(value), count) for (_, value), count in tied[:most]]
 
     def quantiles(
         self, attribute: Attribute, percents: Sequence[float], where: Where = EVERYTHING
     ) -> list[Quantile]:
-        ordered = sorted((value, i) for i, value in self._known(attribute, where))
-        count = len(ordered)
-        places = [min(count - 1, int(percent * count / 100 + 1e-9)) for percent in percents]
-        return [Quantile(*ordered[place]) for place in places] if ordered else []
+        ids = self.ids(where)
+        pairs = zip(self.values(attribute, ids).tolist(), ids, strict=True)
+        rising = sorted(pair for pair in pairs if not math.isnan(pair[0]))
+        if not rising:
+            return []
+        places = [math.floor(Fraction(str(percent)) * len(rising) / 100) for percent in percents]
+        return [Quantile(*rising[min(len(rising) - 1, place)]) for place in places]
 
     def statistics(self, attribute: Attribute, where: Where = EVERYTHING, *, bars: int = 1) -> Statistics:
-        values = [value for _, value in self._known(attribute, where)]
-        if not values:
+        value_N = self.values(attribute, self.ids(where))
+        value_N = value_N[~np.isnan(value_N)]
+        if len(value_N) == 0:
             return Statistics(0, 0.0, 0.0, np.zeros(0, np.int64), np.zeros(0))
-        counts_B, edges_B = np.histogram(values, bars)
-        return Statistics(len(values), float(np.mean(values)), float(np.std(values)), counts_B, edges_B)
+        low, high = float(value_N.min()), float(value_N.max())
+        edges_B = np.array(
+            [float(Fraction(low) + (Fraction(high) - Fraction(low)) * b / bars) for b in range(bars + 1)]
+        )
+        bar_N = np.clip(np.searchsorted(edges_B, value_N, "right") - 1, 0, bars - 1)
+        counts_B = np.bincount(bar_N, minlength=bars).astype(np.int64)
+        exact = [Fraction(value) for value in value_N.tolist()]
+        mean = sum(exact, Fraction(0)) / len(exact)
+        spread = max(abs(value - mean) for value in exact) or Fraction(1)
+        squares = [((value - mean) / spread) ** 2 for value in exact]
+        variance = sum(squares, Fraction(0)) / len(exact)
+        std = float(spread) * math.sqrt(variance)
+        return Statistics(len(value_N), float(mean), std, counts_B, edges_B)
 
     def sample(self, most: int) -> Sample:
-        ids = list(self._state)
-        ids = ids[:: max(1, -(-len(ids) // most))]
+        ids = list(self._pictures)
+        ids = [ids[n * len(ids) // most] for n in range(most)] if len(ids) > most else ids
         return Sample(np.array(ids, np.int64), self.vectors(ids))
 
     def scroll(self, *, after: int = 0, limit: int = 100, where: Where = EVERYTHING) -> list[ImageRow]:
-        return [self._state[i].row for i in self.ids(where) if i > after][:limit]
+        return self.rows([i for i in self.ids(where) if i > after][:limit])
 
-    def _meets(self, image_id: ImageId, where: Where) -> bool:
-        picture = self._state[image_id]
+    def _at(self, image_id: int) -> Kept:
+        kept = self._pictures.get(ImageId(image_id))
+        if kept is None:
+            raise NotFoundError(f"no image with id {image_id}")
+        return kept
+
+    def _among(self, where: Where) -> set[ImageId]:
+        every = set(self._pictures)
         match where:
             case Everything():
-                return True
+                return every
             case Matching(condition):
-                return holds(condition, picture.row)
+                return {image_id for image_id, kept in self._pictures.items() if holds(condition, kept.row)}
             case Ids(ids):
-                return image_id in ids
+                return every & set(ids)
             case Band(attribute, low, high):
-                value = self._value(attribute, picture)
-                return value >= low and (high is None or value < high)
+                known = list(every)
+                values = zip(known, self.values(attribute, known).tolist(), strict=True)
+                return {i for i, value in values if value >= low and (high is None or value < high)}
             case And(parts):
-                return all(self._meets(image_id, part) for part in parts)
+                return every.intersection(*map(self._among, parts))
             case Not(part):
-                return not self._meets(image_id, part)
-
-    def _picture(self, image_id: int) -> Picture:
-        try:
-            return self._state[ImageId(int(image_id))]
-        except KeyError:
-            raise NotFoundError(f"no image with id {int(image_id)}") from None
-
-    def _value(self, attribute: Attribute, picture: Picture) -> float:
-        if isinstance(attribute, Stored):
-            return float(next(filter(is_number, items_of(picture.row, attribute.field)), np.nan))
-        if isinstance(attribute, Linear):
-            return float(picture.vector_D @ attribute.direction_D)
-        return float(attribute.values_of(picture.vector_D[None, :])[0])
-
-    def _known(self, attribute: Attribute, where: Where) -> Iterator[tuple[ImageId, float]]:
-        for i in self.ids(where):
-            value = self._value(attribute, self._state[i])
-            if not np.isnan(value):
-                yield i, value
-
-    def _sum(self, terms: Sequence[Term], image_id: ImageId, *, last: bool) -> float:
-        shares = [
-            term.scale * (self._value(term.attribute, self._state[image_id]) - term.offset) for term in terms
-        ]
-        return float(np.float32(shares[0] if last else np.nansum(shares)))
+                return every - self._among(part)
 
 
 class MemoryStore:
-    """See `indexer.protocols.Store`."""
+    """See `indexer.protocols.Store`. Every version is kept for good; `Version.number` says which."""
 
-    def __init__(self, dim: int) -> None:
-        self._dim = dim
-        self._states: list[State] = [{}]
-        self._writes = [0]
-        self._next = 1
-
-    @property
-    def model_id(self) -> str:
-        return "test-1"
-
-    @property
-    def dim(self) -> int:
-        return self._dim
+    def __init__(self, model_id: str, dim: int) -> None:
+        self.model_id = model_id
+        self.dim = dim
+        self._versions: list[dict[ImageId, Kept]] = [{}]
+        self._last_id = 0
 
     def snapshot(self, at: Version | None = None) -> MemorySnapshot:
-        newest = len(self._states) - 1
-        number = newest if at is None else at.number
-        if not 0 <= number <= newest or (at is not None and at.detail):
-            raise InvalidCursorError(f"there is no version {at}")
-        state = {i: picture for i, picture in self._states[number].items() if i in self._states[-1]}
-        return MemorySnapshot(Version(number), state, self._dim, self._writes[number])
+        newest = self._versions[-1]
+        if at is None:
+            number = len(self._versions) - 1
+            return MemorySnapshot(Version(number), newest, self.dim, self._writes(number))
+        if at.detail or not 0 <= at.number < len(self._versions):
+            raise InvalidCursorError(f"there never was a version {at}")
+        then = {image_id: kept for image_id, kept in self._versions[at.number].items() if image_id in newest}
+        return MemorySnapshot(at, then, self.dim, self._writes(at.number))
 
     def info(self) -> StoreInfo:
-        images = len(self._states[-1])
-        return StoreInfo(images, Version(len(self._states) - 1), "exact", "cpu", 0, 0, images, 0, 0)
+        snapshot = self.snapshot()
+        return StoreInfo(snapshot.images, snapshot.version, "exact", "cpu", 0, 0, snapshot.images, 0, 0)
+
+    def _writes(self, number: int) -> int:
+        """Pictures that were added or edited up to a version."""
+        versions = self._versions[: number + 1]
+        return sum(
+            before.get(image_id) is not kept
+            for before, after in pairwise(versions)
+            for image_id, kept in after.items()
+        )
 
     def add(self, images: Sequence[NewImage], vectors_ND: Float32[ndarray, "n d"]) -> list[ImageId]:
-        state = dict(self._states[-1])
-        id_of = {picture.row.uri: i for i, picture in state.items()}
+        if len(images) != len(vectors_ND) or (len(images) and vectors_ND.shape[1] != self.dim):
+            raise InvalidInputError(f"{len(images)} images came with vectors of shape {vectors_ND.shape}")
+        pictures = dict(self._versions[-1])
+        id_of = {kept.row.uri: image_id for image_id, kept in pictures.items()}
         last = {image.uri: n for n, image in enumerate(images)}
-        for n, image in enumerate(images):
-            if last[image.uri] != n:
-                continue
-            if image.uri not in id_of:
-                id_of[image.uri] = ImageId(self._next)
-            self._next += 1  # with every picture, as SQLite counts: ids rise, and may leave gaps
-            image_id = id_of[image.uri]
-            added_at = state[image_id].row.added_at if image_id in state else time.time()
+        for n in sorted(last.values()):
+            image = images[n]
+            self._last_id += 1  # also for a known uri: ids have gaps, the same ones as in the local store
+            image_id = id_of.setdefault(image.uri, ImageId(self._last_id))
+            added_at = pictures[image_id].row.added_at if image_id in pictures else time.time()
             row = ImageRow(
-                image_id,
                 **{name: getattr(image, name) for name in NewImage.__slots__ if name != "metadata"},
+                id=image_id,
                 added_at=added_at,
-                metadata=dict(image.metadata),
+                metadata=_copied(image.metadata),
             )
-            state[image_id] = Picture(row, vectors_ND[n].astype(np.float16).astype(np.float32))
-        self._put(state, len(last))
+            pictures[image_id] = Kept(row, np.asarray(vectors_ND[n]).astype(np.float16).astype(np.float32))
+        self._versions.append(pictures)
         return [id_of[image.uri] for image in images]
 
     def patch(self, image_id: ImageId, changes: Metadata) -> ImageRow:
-        picture = self.snapshot()._picture(image_id)
-        merged = {**picture.row.metadata, **{k: v for k, v in changes.items() if k != "taken_at"}}
-        row = replace(picture.row, metadata={k: v for k, v in merged.items() if v is not None})
-        if "taken_at" in changes:
-            taken_at = changes["taken_at"]
-            row = replace(row, taken_at=None if taken_at is None else seconds_since_1970(str(taken_at)))
-        self._put({**self._states[-1], image_id: replace(picture, row=row)}, 1)
-        return row
-
-    def fill(self, additions: Mapping[ImageId, Metadata]) -> int:
-        state, changed = dict(self._states[-1]), 0
-        for image_id, added in additions.items():
-            if image_id in state:
-                picture = state[image_id]
-                metadata = {**added, **picture.row.metadata}
-                if metadata != picture.row.metadata:
-                    state[image_id] = replace(picture, row=replace(picture.row, metadata=metadata))
-                    changed += 1
-        if changed:
-            self._put(state, changed)
+        row = self.snapshot().rows([image_id])[0]
+        merged = {**row.metadata, **{name: value for name, value in changes.items() if name != "taken_at"}}
+        metadata = _copied({name: value for name, value in merged.items() if value is not None})
+        taken_at = _seconds(changes["taken_at"]) if "taken_at" in changes else row.taken_at
+        changed = replace(row, metadata=metadata, taken_at=taken_at)
+        self._replace([changed])
         return changed
 
+    def fill(self, additions: Mapping[ImageId, Metadata]) -> int:
+        rows = self.snapshot().find(list(additions))
+        changed = [replace(row, metadata=_filled(row.metadata, additions[row.id])) for row in rows]
+        changed = [new for new, old in zip(changed, rows, strict=True) if new.metadata != old.metadata]
+        self._replace(changed)
+        return len(changed)
+
     def delete(self, ids: Sequence[ImageId]) -> list[ImageId]:
-        gone = sorted({i for i in ids if i in self._states[-1]})
-        self._put({i: picture for i, picture in self._states[-1].items() if i not in gone}, 0)
+        pictures = dict(self._versions[-1])
+        gone = sorted(image_id for image_id in set(ids) if pictures.pop(image_id, None))
+        self._versions.append(pictures)
         return gone
 
-    def known(self, uris: Sequence[str] | None = None) -> dict[str, Known]:
-        rows = [picture.row for picture in self._states[-1].values()]
+    def known(self, uris: Sequence[str] | None = None) -> Mapping[str, Known]:
+        rows = [kept.row for kept in self._versions[-1].values()]
         return {
             row.uri: Known(row.id, row.size, row.mtime_ns, row.sha256)
             for row in rows
             if uris is None or row.uri in uris
         }
 
-    def find_by_sha256(self, digests: Sequence[str]) -> dict[str, list[ImageRow]]:
+    def find_by_sha256(self, digests: Sequence[str]) -> Mapping[str, list[ImageRow]]:
         found: dict[str, list[ImageRow]] = {}
-        for _, picture in sorted(self._states[-1].items()):
-            if picture.row.sha256 in digests:
-                found.setdefault(picture.row.sha256, []).append(picture.row)
+        for row in self.snapshot().rows(self.snapshot().ids()):
+            if row.sha256 in digests:
+                found.setdefault(row.sha256, []).append(row)
         return found
 
-    def _put(self, state: State, writes: int) -> None:
-        self._states.append(state)
-        self._writes.append(self._writes[-1] + writes)
+    def move(self, image_id: ImageId, uri: str) -> None:
+        """Not of the contract: what `Collection.touch` does to a file with a new name."""
+        self._replace([replace(self.snapshot().rows([image_id])[0], uri=uri)])
+
+    def _replace(self, rows: Sequence[ImageRow]) -> None:
+        pictures = dict(self._versions[-1])
+        pictures |= {row.id: replace(pictures[row.id], row=row) for row in rows}
+        self._versions.append(pictures)
 
 
-def _matches(ids: Sequence[int], scores: Sequence[float], candidates: int) -> Matches:
-    return Matches(np.array(ids, np.int64), np.array(scores, np.float32), "exact", candidates)
-
-
-def _is_behind(image_id: int, score: float, place: Place, ascending: bool) -> bool:
+def _is_behind(image_id: ImageId, score: float, place: Place, sign: float) -> bool:
     if place.score is None:
-        return bool(np.isnan(score)) and image_id > max(place.ids, default=-1)
-    ahead = place.score - score if ascending else score - place.score
-    return not ahead > TIE and image_id not in place.ids
+        return math.isnan(score) and image_id > max(place.ids, default=ImageId(-1))
+    if image_id in place.ids:
+        return False
+    return math.isnan(score) or sign * float(np.float32(score) - np.float32(place.score)) >= -TIE
+
+
+def _filled(metadata: Metadata, additions: Metadata) -> dict[str, JSONValue]:
+    merged = dict(metadata)
+    for name, value in additions.items():
+        have = merged.get(name)
+        if name not in merged:
+            merged[name] = value
+        elif isinstance(have, dict) and isinstance(value, dict):
+            merged[name] = _filled(have, value)
+    return merged
+
+
+def _copied(metadata: Metadata) -> dict[str, JSONValue]:
+    copy: dict[str, JSONValue] = json.loads(json.dumps(dict(metadata)))
+    return copy
+
+
+def _seconds(value: JSONValue) -> float | None:
+    if value is None:
+        return None
+    moment = datetime.fromisoformat(str(value))
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _plain(value: Scalar) -> Scalar:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
