@@ -71,7 +71,7 @@ class Session:
         return self._client.get(f"/images/{image_id}").status_code == 200
 
     def again(self, steps: Sequence[Step]) -> list[Step]:
-        """The same requests in the same order, with the cursors of this session."""
+        """The same requests in the same order, with the cursors that are answered now."""
         return [self.ask(step.method, step.path, step.body, cursor_of=step.cursor_of) for step in steps]
 
 
