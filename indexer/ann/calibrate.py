@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from indexer.ann.index import Calibration, Point, Proposer
+from indexer.ann.index import Calibration, CandidateGenerator, Point
 from indexer.ann.rows import Rows
 
 QUERIES = 64  # of each kind: the standard error of a recall of 0.95 is then about 0.01
@@ -31,13 +31,13 @@ def calibration_rows(count: int) -> Int64[ndarray, " n"]:
 
 
 def calibrate(
-    proposer: Proposer,
+    generator: CandidateGenerator,
     rows: Rows,
     asked_QD: "Float32[ndarray, 'q d'] | None" = None,
     tick: Callable[[], None] = lambda: None,
 ) -> Calibration:
-    """Measure `proposer` over rows [0, built); `asked_QD` are queries of a third kind, such as texts."""
-    covered = Rows(rows.rows_ND[: proposer.built])
+    """Measure `generator` over rows [0, built); `asked_QD` are queries of a third kind, such as texts."""
+    covered = Rows(rows.rows_ND[: generator.built])
     chosen_N = calibration_rows(len(covered))
     vectors_ND = covered.take(chosen_N)
     pictures_QD = vectors_ND[: len(vectors_ND) // 3]
@@ -49,11 +49,11 @@ def calibrate(
     kinds = [pictures_QD, mixed_QD, *([] if asked_QD is None else [asked_QD])]
     truths = [(kind_QD, true_best(covered, kind_QD, most)) for kind_QD in kinds]
     for k in SIZES:
-        for effort in proposer.efforts():
+        for effort in generator.efforts():
             best = 0.0
             for factor in CANDIDATES:
                 tick()
-                point = _measure(proposer, covered, truths, k, effort, factor * k)
+                point = _measure(generator, covered, truths, k, effort, factor * k)
                 points.append(point)
                 # More candidates bring nothing at this effort, or it is far from any recall worth asking for.
                 if point.recall <= best + 0.002 or (factor >= 8 and point.recall < USELESS):
@@ -65,7 +65,7 @@ def calibrate(
 
 
 def _measure(
-    proposer: Proposer,
+    generator: CandidateGenerator,
     rows: Rows,
     truths: list[tuple[Float32[ndarray, "q d"], Int64[ndarray, "q k"]]],
     k: int,
@@ -79,7 +79,7 @@ def _measure(
         # Rows equal to the query are found by any index and say nothing: they are left out of the truth
         # by asking for one more than k.
         for query_D, truth_K in zip(query_QD, truth_QK[:, : k + 1], strict=True):
-            found = rows.best_of(query_D, proposer.propose(query_D, want, effort, None), k + 1)
+            found = rows.best_of(query_D, generator.candidates(query_D, want, effort, None), k + 1)
             hits += len(np.intersect1d(found.rows_K, truth_K[1:], assume_unique=True))
         shares.append(hits / max(1, truth_QK[:, 1 : k + 1].size))
     seconds = time.perf_counter() - started

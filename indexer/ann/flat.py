@@ -44,10 +44,10 @@ class Flat:
         return len(self._rows)
 
     @property
-    def widest(self) -> int:
+    def filtered_effort(self) -> int:
         return 1
 
-    def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
+    def filter_locality(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
         """Every allowed row is scored, wherever it lies."""
         return 1.0
 
@@ -58,7 +58,7 @@ class Flat:
     def extendable(self) -> None:
         return None
 
-    def propose(
+    def candidates(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
     ) -> Int64[ndarray, " k"]:
         covered = None if allow is None else allow.below(self.built)

@@ -21,7 +21,7 @@ from numpy import ndarray
 from indexer.ann import faiss_interface as faiss
 from indexer.ann.bitmap import Bitmap
 from indexer.ann.flat import Flat
-from indexer.ann.index import Proposer
+from indexer.ann.index import CandidateGenerator
 from indexer.ann.ivf import Ivf
 from indexer.ann.rows import Rows
 from indexer.ann.segment import real
@@ -43,7 +43,7 @@ Ask = Callable[[Index, Float32[ndarray, "1 d"], int, int], Int64[ndarray, "1 k"]
 class Gpu:
     """One device. Searches take turns: they share its scratch memory, and FAISS guards none of it.
 
-    `clone` puts an index of FAISS there. `failures` counts what the device could not do, for want of memory
+    `clone` puts an index of FAISS there. `failures` counts what the device could not do, for lack of memory
     above all; the CPU did it.
     """
 
@@ -88,7 +88,7 @@ class OnGpu:
         *,
         built: int,
         efforts: Sequence[int],
-        original: Proposer | None = None,
+        original: CandidateGenerator | None = None,
     ) -> None:
         self._gpu = gpu
         self._index = index
@@ -102,11 +102,11 @@ class OnGpu:
         return self._built
 
     @property
-    def widest(self) -> int:
-        return 0 if self._original is None else self._original.widest
+    def filtered_effort(self) -> int:
+        return 0 if self._original is None else self._original.filtered_effort
 
-    def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
-        return 0.0 if self._original is None else self._original.nearness(query_D, effort, allow)
+    def filter_locality(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
+        return 0.0 if self._original is None else self._original.filter_locality(query_D, effort, allow)
 
     def efforts(self) -> list[int]:
         return self._efforts
@@ -115,7 +115,7 @@ class OnGpu:
     def extendable(self) -> None:
         return None
 
-    def propose(
+    def candidates(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
     ) -> Int64[ndarray, " k"]:
         """None at all where neither the device nor `original` can be sure: then scan exactly."""
@@ -142,30 +142,30 @@ class OnGpu:
     ) -> Int64[ndarray, " k"]:
         if self._original is None:
             return np.empty(0, np.int64)
-        return self._original.propose(query_D, want, effort, allow)
+        return self._original.candidates(query_D, want, effort, allow)
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
     """`where` is the device's name, or `cpu` with the reason when a device was to be had."""
 
-    proposer: Proposer
+    generator: CandidateGenerator
     where: str
 
 
-def place(proposer: Flat | Ivf, gpu: Gpu | None) -> Placed:
-    """`proposer` on `gpu`; as it is when there is none, or when it does not fit there."""
+def place(generator: Flat | Ivf, gpu: Gpu | None) -> Placed:
+    """`generator` on `gpu`; as it is when there is none, or when it does not fit there."""
     if gpu is None:
-        return Placed(proposer, "cpu: FAISS sees no GPU" if isinstance(proposer, Flat) else "cpu")
-    ask = _ask_flat if isinstance(proposer, Flat) else _ask_ivf
+        return Placed(generator, "cpu: FAISS sees no GPU" if isinstance(generator, Flat) else "cpu")
+    ask = _ask_flat if isinstance(generator, Flat) else _ask_ivf
     try:
-        index = gpu.clone(proposer.index)
+        index = gpu.clone(generator.index)
     except RuntimeError as error:
         gpu.failures += 1
         reason = str(error).partition("\n")[0]
         LOG.warning("the index stays on the CPU: %s could not take it: %s", gpu.name, reason)
-        return Placed(proposer, f"cpu: {gpu.name} could not take the index: {reason}")
-    on_gpu = OnGpu(gpu, index, ask, built=proposer.built, efforts=proposer.efforts(), original=proposer)
+        return Placed(generator, f"cpu: {gpu.name} could not take the index: {reason}")
+    on_gpu = OnGpu(gpu, index, ask, built=generator.built, efforts=generator.efforts(), original=generator)
     return Placed(on_gpu, gpu.name)
 
 

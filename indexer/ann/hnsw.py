@@ -43,10 +43,10 @@ class Hnsw:
         return int(self._index.ntotal)
 
     @property
-    def widest(self) -> int:
+    def filtered_effort(self) -> int:
         return 0  # its walk stays near the query, where a filter may allow nothing
 
-    def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
+    def filter_locality(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
         return 0.0
 
     def efforts(self) -> list[int]:
@@ -56,7 +56,7 @@ class Hnsw:
     def extendable(self) -> None:
         return None
 
-    def propose(
+    def candidates(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
     ) -> Int64[ndarray, " k"]:
         selector = None

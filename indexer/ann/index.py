@@ -32,25 +32,25 @@ class Built(Protocol):
     def save(self, path: Path) -> None: ...
 
 
-class Proposer(Protocol):
+class CandidateGenerator(Protocol):
     """Covers rows [0, built). Immutable: what a search may vary is an argument. Safe to call from threads."""
 
     @property
     def built(self) -> int: ...
 
     @property
-    def widest(self) -> int:
+    def filtered_effort(self) -> int:
         """The effort for a filter whose matches lie far from the query; 0 where only a scan is sure."""
         ...
 
-    def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
+    def filter_locality(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
         """The share of allowed rows among those that `effort` shows, over their share of all rows.
 
         1 when the filter has nothing to do with the query, less when its matches lie elsewhere.
         """
         ...
 
-    def propose(
+    def candidates(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
     ) -> Int64[ndarray, " k"]:
         """At most `want` rows with large inner products, none twice, in no promised order.
@@ -70,7 +70,7 @@ class Proposer(Protocol):
         ...
 
 
-class Extendable(Proposer, Protocol):
+class Extendable(CandidateGenerator, Protocol):
     """An index that takes rows which came after its build, a segment at a time; itself it never changes."""
 
     def segment(self, rows: Rows, first: int, end: int, merged: Sequence[Segment] = ()) -> Segment:
@@ -81,7 +81,7 @@ class Extendable(Proposer, Protocol):
         """One that was saved, whose checksum has been checked. CorruptStoreError where it does not fit."""
         ...
 
-    def followed_by(self, segments: Sequence[Segment]) -> Proposer:
+    def followed_by(self, segments: Sequence[Segment]) -> CandidateGenerator:
         """The index with these segments, each beginning where the one before it ends, instead of its own."""
         ...
 
@@ -148,11 +148,11 @@ class ActiveIndex:
     """
 
     family: Family
-    proposer: Proposer
+    generator: CandidateGenerator
     calibration: Calibration
     base_rows: int
     where: str = "cpu"
 
     @property
     def covered_rows(self) -> int:
-        return self.proposer.built
+        return self.generator.built

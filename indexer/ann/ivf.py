@@ -72,11 +72,11 @@ class Ivf:
         return self._segments[-1].end
 
     @property
-    def widest(self) -> int:
+    def filtered_effort(self) -> int:
         """Half of the lists, so all of a filter that allows half of all rows."""
         return -(-int(self._index.nlist) // 2)
 
-    def nearness(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
+    def filter_locality(self, query_D: Float32[ndarray, " d"], effort: int, allow: Bitmap) -> float:
         lists_L, _ = self._nearest(query_D, effort)
         rows = self._size_L[lists_L].sum()
         allowed = self._allowed_per_list(allow)
@@ -89,7 +89,7 @@ class Ivf:
             return [step for step in steps if step <= lists // 2]
         return [step for step in steps if step < lists] + [lists]
 
-    def propose(
+    def candidates(
         self, query_D: Float32[ndarray, " d"], want: int, effort: int, allow: Bitmap | None
     ) -> Int64[ndarray, " k"]:
         if allow is None:

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from indexer.ann.bitmap import Bitmap
-from indexer.ann.index import ActiveIndex, Point, Proposer
+from indexer.ann.index import ActiveIndex, CandidateGenerator, Point
 from indexer.ann.rows import Rows, Scored
 from indexer.protocols import EXACT
 
@@ -61,10 +61,10 @@ class Candidates:
             return self._exactly(query_D, k, allow)
         if allow.is_full or allow is self._alive:
             selector = None if allow.is_full else allow
-            covered_K = index.proposer.propose(query_D, point.want, point.effort, selector)
+            covered_K = index.generator.candidates(query_D, point.want, point.effort, selector)
         else:
             point = self._point_under(allow, index, recall, k) or point
-            covered_K = self._filtered(index.proposer, query_D, k, point, allow)
+            covered_K = self._filtered(index.generator, query_D, k, point, allow)
         if len(covered_K) < min(k, point.want):  # too few came through: no guessing
             return self._exactly(query_D, k, allow)
         found = self._rows.best_of(query_D, covered_K, k)
@@ -97,7 +97,12 @@ class Candidates:
         return Point(k, ceil(wide.effort * share), want, wide.recall, wide.microseconds)
 
     def _filtered(
-        self, proposer: Proposer, query_D: Float32[ndarray, " d"], k: int, point: Point, allow: Bitmap
+        self,
+        generator: CandidateGenerator,
+        query_D: Float32[ndarray, " d"],
+        k: int,
+        point: Point,
+        allow: Bitmap,
     ) -> Int64[ndarray, " k"]:
         """Candidates under a filter; none when it takes a scan to be sure.
 
@@ -105,18 +110,20 @@ class Candidates:
         away. So twice the effort must show the same best `k`; where it does not, or where hardly anything
         near the query is allowed, a wide search decides.
         """
-        if proposer.widest == 0:
+        if generator.filtered_effort == 0:
             return np.empty(0, np.int64)
         lists = ceil(point.effort * len(self._rows) / allow.count)
-        if proposer.nearness(query_D, lists, allow) >= NEAR:
+        if generator.filter_locality(query_D, lists, allow) >= NEAR:
             before_K = None
             for factor in FACTORS:
-                covered_K = proposer.propose(query_D, factor * point.want, factor * point.effort, allow)
+                covered_K = generator.candidates(query_D, factor * point.want, factor * point.effort, allow)
                 best_K = self._rows.best_of(query_D, covered_K, k).rows_K
                 if before_K is not None and np.array_equal(before_K, best_K):
                     return covered_K
                 before_K = best_K
-        return proposer.propose(query_D, WIDE_WANT * point.want, max(proposer.widest, point.effort), allow)
+        return generator.candidates(
+            query_D, WIDE_WANT * point.want, max(generator.filtered_effort, point.effort), allow
+        )
 
     def _behind(self, query_D: Float32[ndarray, " d"], k: int, allow: Bitmap) -> tuple[Scored, int]:
         """The `k` best rows that the index does not cover, and how many there were to score."""

@@ -67,10 +67,10 @@ class Loaded:
 
     @classmethod
     def of(cls, manifest: Manifest, placed: Placed, segments: tuple[Segment, ...] = ()) -> "Loaded":
-        base = placed.proposer.extendable
-        proposer = placed.proposer if base is None or not segments else base.followed_by(segments)
+        base = placed.generator.extendable
+        generator = placed.generator if base is None or not segments else base.followed_by(segments)
         known = Calibration(manifest.calibration)
-        index = ActiveIndex(manifest.family, proposer, known, manifest.built, placed.where)
+        index = ActiveIndex(manifest.family, generator, known, manifest.built, placed.where)
         return cls(manifest, placed, segments, index)
 
 
@@ -168,7 +168,7 @@ class IndexStore:
         reached("index-renamed")
         # Calibrated as it will be searched: loaded from its file.
         placed = _load(self._folder / file.name, family, rows, self.gpu)
-        calibration = calibrate(placed.proposer, rows, asked_QD, lambda: watch.step("calibration", 0, 0))
+        calibration = calibrate(placed.generator, rows, asked_QD, lambda: watch.step("calibration", 0, 0))
         manifest = Manifest(
             index=file.name,
             family=family,
@@ -270,12 +270,12 @@ class IndexStore:
             placed = before.placed
             names = (one.file.name for one in before.manifest.segments)
             known = dict(zip(names, before.segments, strict=False))
-        if placed.proposer.built != manifest.built:
+        if placed.generator.built != manifest.built:
             raise CorruptStoreError(
-                f"{manifest.index} holds {placed.proposer.built} rows: its manifest says {manifest.built}"
+                f"{manifest.index} holds {placed.generator.built} rows: its manifest says {manifest.built}"
             )
         segments: list[Segment] = []
-        base = placed.proposer.extendable
+        base = placed.generator.extendable
         if base is not None:
             try:
                 for segment in self._segments(manifest, base, known):
@@ -303,7 +303,7 @@ class IndexStore:
     def _has_many(self, loaded: Loaded, rows: Rows) -> bool:
         """Whether a segment is due."""
         is_few = len(rows) - loaded.index.covered_rows < self._segment_rows
-        return not is_few and loaded.placed.proposer.extendable is not None
+        return not is_few and loaded.placed.generator.extendable is not None
 
     def _caught_up(self, loaded: Loaded, newest: Callable[[], Rows], watch: Watch) -> Loaded:
         """With segments for what was added during a build: as far as it gets, should that go on."""
@@ -316,7 +316,7 @@ class IndexStore:
 
     def _extended(self, loaded: Loaded, rows: Rows) -> Loaded:
         """With one segment more, written and not yet in force; it takes up neighbours that are no larger."""
-        base, first = loaded.placed.proposer.extendable, loaded.index.covered_rows
+        base, first = loaded.placed.generator.extendable, loaded.index.covered_rows
         assert base is not None
         end = min(len(rows), first + MOST_AT_ONCE * self._segment_rows)
         kept, merged = list(loaded.segments), list[Segment]()

@@ -73,8 +73,8 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
-    """What a picture was made with. `notes` say in words what differs from what was asked, and why.
+class GenerationInfo:
+    """What a picture was made with. `warnings` say in words what differs from what was asked, and why.
 
     `safety_checked`: the model has a checker, and it did not object. False means that nothing was checked.
     """
@@ -85,7 +85,7 @@ class Means:
     scheduler: str = ""
     adapters: tuple[str, ...] = ()
     safety_checked: bool = False
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Generated:
     seed: int
     steps: int
     guidance: float
-    means: Means = Means()
+    info: GenerationInfo = GenerationInfo()
 
 
 class Generator(Protocol):

@@ -123,7 +123,7 @@ class ImageGenerationService:
                     negative_prompt=spec.negative_prompt,
                     seed=made.seed,
                     model=made.model_id,
-                    adapter=", ".join(made.means.adapters) or None,
+                    adapter=", ".join(made.info.adapters) or None,
                     params=_params(made),
                     width=width,
                     height=height,
@@ -139,16 +139,16 @@ class ImageGenerationService:
 
 
 def _params(made: Generated) -> dict[str, JSONValue]:
-    means = made.means
+    info = made.info
     return {
         "steps": made.steps,
         "guidance": made.guidance,
-        "scheduler": means.scheduler,
-        "device": means.device,
-        "dtype": means.dtype,
-        "offload": means.offload,
-        "safety_checked": means.safety_checked,
-        "notes": list(means.notes),
+        "scheduler": info.scheduler,
+        "device": info.device,
+        "dtype": info.dtype,
+        "offload": info.offload,
+        "safety_checked": info.safety_checked,
+        "notes": list(info.warnings),
     }
 
 

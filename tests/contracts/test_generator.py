@@ -46,7 +46,7 @@ def test_the_answer_names_what_made_it(generator: Generator) -> None:
     assert made.pixels.dtype == np.uint8
     assert made.pixels.ndim == 3
     assert (made.seed, made.steps, made.model_id) == (2, 3, generator.model_id)
-    assert made.means.scheduler
+    assert made.info.scheduler
     assert generator.licence
 
 

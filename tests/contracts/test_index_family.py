@@ -1,4 +1,4 @@
-"""The law of `indexer.ann.index.Proposer`, on every family, with segments and on a device.
+"""The law of `indexer.ann.index.CandidateGenerator`, on every family, with segments and on a device.
 
 The device is this machine's memory: what truly needs a GPU is in tests/indexer/ann/test_gpu.py.
 """
@@ -19,7 +19,7 @@ from indexer.ann.build import Watch, build
 from indexer.ann.flat import Flat
 from indexer.ann.gpu import place
 from indexer.ann.hnsw import Hnsw
-from indexer.ann.index import FAMILIES, Family, Proposer
+from indexer.ann.index import FAMILIES, CandidateGenerator, Family
 from indexer.ann.ivf import Ivf
 from indexer.ann.rows import Rows
 from indexer.collection.collection import Collection
@@ -43,7 +43,7 @@ def rows() -> Rows:
 
 
 @functools.cache
-def built(family: Family) -> Proposer:
+def built(family: Family) -> CandidateGenerator:
     """Built over the first BASE rows, saved and read back."""
     covered = Rows(rows().rows_ND[:BASE])
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +59,7 @@ def built(family: Family) -> Proposer:
 
 
 @functools.cache
-def with_segments(family: Family) -> Proposer:
+def with_segments(family: Family) -> CandidateGenerator:
     base = built(family).extendable
     assert base is not None
     middle = BASE + BEHIND // 2
@@ -67,15 +67,15 @@ def with_segments(family: Family) -> Proposer:
 
 
 @functools.cache
-def on_device(family: Family) -> Proposer:
+def on_device(family: Family) -> CandidateGenerator:
     original = built(family)
     assert isinstance(original, Flat | Ivf)
     placed = place(original, gpu_over(Device()))
     assert placed.where == "gpu:0"
-    return placed.proposer
+    return placed.generator
 
 
-CASES: dict[str, Callable[[], Proposer]] = {
+CASES: dict[str, Callable[[], CandidateGenerator]] = {
     "flat": lambda: built("flat"),
     "hnsw": lambda: built("hnsw"),
     "ivf_sq8": lambda: built("ivf_sq8"),
@@ -99,11 +99,11 @@ def enough(case: str) -> int:
     return 40 * K if "rabitq" in case else 5 * K
 
 
-def recall(proposer: Proposer, effort: int, want: int, allow: Bitmap | None = None) -> float:
-    member_N = np.arange(proposer.built) if allow is None else allow.below(proposer.built).rows()
+def recall(generator: CandidateGenerator, effort: int, want: int, allow: Bitmap | None = None) -> float:
+    member_N = np.arange(generator.built) if allow is None else allow.below(generator.built).rows()
     found = 0
     for query_D in QUERY_QD:
-        proposed_K = proposer.propose(query_D, want, effort, allow)
+        proposed_K = generator.candidates(query_D, want, effort, allow)
         found += len(np.intersect1d(proposed_K, true_best(query_D, K, member_N)))
     return found / (K * len(QUERY_QD))
 
@@ -115,87 +115,90 @@ def some_rows(share: float) -> Bitmap:
 
 @every_case
 def test_it_proposes_at_most_as_many_rows_as_wanted_none_twice_all_that_it_covers(case: str) -> None:
-    proposer = CASES[case]()
+    generator = CASES[case]()
     for want in (1, 7, 100):
-        for effort in proposer.efforts():
-            proposed_K = proposer.propose(QUERY_QD[0], want, effort, None)
+        for effort in generator.efforts():
+            proposed_K = generator.candidates(QUERY_QD[0], want, effort, None)
             assert proposed_K.dtype == np.int64
             assert 0 < len(proposed_K) <= want
             assert len(np.unique(proposed_K)) == len(proposed_K)
-            assert 0 <= proposed_K.min() <= proposed_K.max() < proposer.built
+            assert 0 <= proposed_K.min() <= proposed_K.max() < generator.built
 
 
 @every_case
 def test_it_covers_the_rows_that_it_was_built_over_and_those_of_its_segments(case: str) -> None:
-    proposer = CASES[case]()
-    assert proposer.built == BASE + BEHIND * ("segments" in case)
-    last_D = rows().rows_ND[proposer.built - 1].astype(np.float32)
-    assert proposer.built - 1 in proposer.propose(last_D, K, proposer.efforts()[-1], None)
+    generator = CASES[case]()
+    assert generator.built == BASE + BEHIND * ("segments" in case)
+    last_D = rows().rows_ND[generator.built - 1].astype(np.float32)
+    assert generator.built - 1 in generator.candidates(last_D, K, generator.efforts()[-1], None)
 
 
 @every_case
 def test_efforts_rise_and_the_largest_finds_the_best_rows(case: str) -> None:
-    proposer = CASES[case]()
-    efforts = proposer.efforts()
+    generator = CASES[case]()
+    efforts = generator.efforts()
     assert efforts == sorted(set(efforts))
     assert efforts[0] >= 1
-    best = recall(proposer, efforts[-1], enough(case))
-    assert best >= max(0.95, recall(proposer, efforts[0], enough(case)))
+    best = recall(generator, efforts[-1], enough(case))
+    assert best >= max(0.95, recall(generator, efforts[0], enough(case)))
 
 
 @every_case
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
 def test_under_a_filter_it_proposes_members_only_and_keeps_its_recall(case: str, share: float) -> None:
-    proposer, allow = CASES[case](), some_rows(share)
-    for effort in proposer.efforts():
-        assert allow.has(proposer.propose(QUERY_QD[0], K, effort, allow)).all()
-    assert recall(proposer, proposer.efforts()[-1], enough(case), allow) >= 0.95
+    generator, allow = CASES[case](), some_rows(share)
+    for effort in generator.efforts():
+        assert allow.has(generator.candidates(QUERY_QD[0], K, effort, allow)).all()
+    assert recall(generator, generator.efforts()[-1], enough(case), allow) >= 0.95
 
 
 @every_case
 def test_a_filter_that_nothing_passes_leaves_nothing_to_propose(case: str) -> None:
-    proposer, nothing = CASES[case](), Bitmap.of([], len(rows()))
-    assert len(proposer.propose(QUERY_QD[0], K, proposer.efforts()[-1], nothing)) == 0
+    generator, nothing = CASES[case](), Bitmap.of([], len(rows()))
+    assert len(generator.candidates(QUERY_QD[0], K, generator.efforts()[-1], nothing)) == 0
 
 
 @every_case
 def test_who_wants_more_than_there_is_gets_no_more_than_there_is(case: str) -> None:
-    proposer = CASES[case]()
+    generator = CASES[case]()
     allow = Bitmap.of(range(0, BASE, 300), len(rows()))
-    proposed_K = proposer.propose(QUERY_QD[0], BASE, proposer.efforts()[-1], allow)
+    proposed_K = generator.candidates(QUERY_QD[0], BASE, generator.efforts()[-1], allow)
     assert set(proposed_K) <= set(range(0, BASE, 300))
-    assert len(proposer.propose(QUERY_QD[0], 2 * len(rows()), proposer.efforts()[-1], None)) <= proposer.built
+    assert (
+        len(generator.candidates(QUERY_QD[0], 2 * len(rows()), generator.efforts()[-1], None))
+        <= generator.built
+    )
 
 
 @every_case
 def test_nearness_is_one_where_the_filter_has_nothing_to_do_with_the_query_or_zero_where_nobody_knows(
     case: str,
 ) -> None:
-    proposer = CASES[case]()
-    effort = proposer.efforts()[len(proposer.efforts()) // 2]
-    everything = proposer.nearness(QUERY_QD[0], effort, Bitmap.full(len(rows())))
-    assert everything == (pytest.approx(1.0) if proposer.widest else 0.0)
+    generator = CASES[case]()
+    effort = generator.efforts()[len(generator.efforts()) // 2]
+    everything = generator.filter_locality(QUERY_QD[0], effort, Bitmap.full(len(rows())))
+    assert everything == (pytest.approx(1.0) if generator.filtered_effort else 0.0)
 
 
 @every_case
 def test_the_widest_effort_finds_what_lies_far_from_the_query(case: str) -> None:
     """Where it is 0, only a scan is sure, and nothing is promised."""
-    proposer = CASES[case]()
+    generator = CASES[case]()
     scores_N = rows().rows_ND.astype(np.float32) @ QUERY_QD.mean(axis=0)
     far = Bitmap.of(np.flatnonzero(scores_N < np.median(scores_N)), len(rows()))
-    if proposer.widest:
-        assert recall(proposer, proposer.widest, 2 * enough(case), far) >= 0.95
-        assert proposer.nearness(QUERY_QD.mean(axis=0), 1, far) <= 1.0
+    if generator.filtered_effort:
+        assert recall(generator, generator.filtered_effort, 2 * enough(case), far) >= 0.95
+        assert generator.filter_locality(QUERY_QD.mean(axis=0), 1, far) <= 1.0
 
 
 @every_case
 def test_it_never_changes_so_threads_that_ask_at_once_are_answered_alike(case: str) -> None:
-    proposer, allow = CASES[case](), some_rows(0.7)
-    effort = proposer.efforts()[-1]
+    generator, allow = CASES[case](), some_rows(0.7)
+    effort = generator.efforts()[-1]
 
     def ask(number: int) -> list[int]:
         query_D = QUERY_QD[number % len(QUERY_QD)]
-        return proposer.propose(query_D, K, effort, None if number % 2 else allow).tolist()
+        return generator.candidates(query_D, K, effort, None if number % 2 else allow).tolist()
 
     alone = [ask(number) for number in range(80)]
     with ThreadPoolExecutor(4) as pool:
@@ -204,11 +207,11 @@ def test_it_never_changes_so_threads_that_ask_at_once_are_answered_alike(case: s
 
 @every_case
 def test_what_is_extendable_is_itself_and_stays_as_it_is_when_segments_follow(case: str) -> None:
-    proposer = CASES[case]()
-    base = proposer.extendable
+    generator = CASES[case]()
+    base = generator.extendable
     if base is None:
         return  # rows that come later wait for the next build
-    assert base is proposer
+    assert base is generator
     covered = base.built
     followed = base.followed_by([base.segment(rows(), BASE, BASE + BEHIND)])
     assert (base.built, followed.built) == (covered, BASE + BEHIND)
@@ -226,8 +229,8 @@ def test_segments_propose_as_one_that_holds_their_rows_also_when_merged_and_read
     assert (merged.first, merged.end) == (BASE, BASE + BEHIND)
     for effort, want in ((5, len(rows())), (5, K), (base.efforts()[-1], K)):
         for query_D in QUERY_QD:
-            expected_K = with_segments(family).propose(query_D, want, effort, None)
-            proposed_K = base.followed_by([merged]).propose(query_D, want, effort, None)
+            expected_K = with_segments(family).candidates(query_D, want, effort, None)
+            proposed_K = base.followed_by([merged]).candidates(query_D, want, effort, None)
             np.testing.assert_array_equal(np.sort(proposed_K), np.sort(expected_K))
 
 

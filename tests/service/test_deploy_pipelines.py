@@ -54,7 +54,7 @@ def test_an_adapter_is_applied_to_its_pipeline(tmp_path: Path, family: str) -> N
     expected = load(pipeline, adapters=(AdapterFile(file),)).generate(SMALL).pixels
     np.testing.assert_array_equal(made.pixels, expected)
     assert difference(made.pixels, load(pipeline).generate(SMALL).pixels) > 0
-    assert made.means.adapters == (f"{run.id}=1",)
+    assert made.info.adapters == (f"{run.id}=1",)
     assert run.id in made.model_id
     assert made.model_id == generator.model_id
 

@@ -59,8 +59,8 @@ def test_settings_choose_a_pipeline_and_how_it_runs(tmp_path: Path) -> None:
     assert isinstance(generator, DiffusersGenerator)
     made = generator.generate(GenerationRequest("a kite"))
     assert (made.steps, made.guidance) == (1, 2.0)
-    assert (made.means.dtype, made.means.scheduler) == ("bfloat16", "EulerDiscrete")
-    assert made.means.adapters == ("pytorch_lora_weights=0.5",)
+    assert (made.info.dtype, made.info.scheduler) == ("bfloat16", "EulerDiscrete")
+    assert made.info.adapters == ("pytorch_lora_weights=0.5",)
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

@@ -27,7 +27,7 @@ from rerank.generate.builtin.conditioning import Conditioning, condition
 from rerank.generate.builtin.flow import TIME_SCALE, euler, noise, preconditioning, times
 from rerank.generate.builtin.folder import GeneratorFolder, read_folder
 from rerank.generate.builtin.latents import to_bytes
-from rerank.generate.request import Generated, GenerationRequest, Means, Pixels, Progress
+from rerank.generate.request import Generated, GenerationInfo, GenerationRequest, Pixels, Progress
 
 FOLDER = Path(__file__).with_name("weights")
 LICENCE = "Apache-2.0"
@@ -67,7 +67,12 @@ class BuiltinGenerator:
 
         latent = euler(noise(request.seed, parts.latent_KHW), times(steps), denoise, tell)
         return Generated(
-            _pixels(parts, latent), parts.name, request.seed, steps, guidance, Means(scheduler="Euler")
+            _pixels(parts, latent),
+            parts.name,
+            request.seed,
+            steps,
+            guidance,
+            GenerationInfo(scheduler="Euler"),
         )
 
     @cached_property

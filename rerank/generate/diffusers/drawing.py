@@ -26,7 +26,7 @@ class Drawn:
     pixels: Pixels
     is_flagged: bool
     scheduler: str
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def draw(opened: Opened, family: Family, plan: Plan, on_step: Callable[[Progress], None]) -> Drawn:
@@ -52,7 +52,7 @@ def draw(opened: Opened, family: Family, plan: Plan, on_step: Callable[[Progress
             output_type="np",
             callback_on_step_end=tell,
         )
-        notes = _notes(view, family, plan)
+        warnings = _warnings(view, family, plan)
         name = type(view.scheduler).__name__.removesuffix(SUFFIX)
     picture_HW3 = output.images[0]
     if not np.isfinite(picture_HW3).all():
@@ -60,7 +60,7 @@ def draw(opened: Opened, family: Family, plan: Plan, on_step: Callable[[Progress
             f"the picture overflowed in {opened.dtype}: expected finite colours; `dtype=float32` helps"
         )
     flags = output.get("nsfw_content_detected") or [False]
-    return Drawn(np.rint(picture_HW3 * 255).astype(np.uint8), bool(flags[0]), name, notes)
+    return Drawn(np.rint(picture_HW3 * 255).astype(np.uint8), bool(flags[0]), name, warnings)
 
 
 @contextmanager
@@ -112,13 +112,13 @@ def _preview(opened: Opened, plan: Plan, latents: torch.Tensor) -> Pixels:
     return opened.colours.picture(latents, is_checked=not has_checker)
 
 
-def _notes(view: Any, family: Family, plan: Plan) -> tuple[str, ...]:  # noqa: ANN401
-    notes = []
+def _warnings(view: Any, family: Family, plan: Plan) -> tuple[str, ...]:  # noqa: ANN401
+    warnings = []
     tokenizer = next(found for name in family.tokenizers if (found := getattr(view, name)) is not None)
     limit = min(family.tokens, tokenizer.model_max_length)
     count = len(tokenizer(plan.prompt, truncation=False).input_ids)
     if count > limit:
-        notes.append(f"the prompt has {count} tokens: the model read the first {limit}")
+        warnings.append(f"the prompt has {count} tokens: the model read the first {limit}")
     if plan.negative_prompt and plan.guidance <= 1:
-        notes.append(f"guidance is {plan.guidance:g}: a negative prompt counts only above 1")
-    return tuple(notes)
+        warnings.append(f"guidance is {plan.guidance:g}: a negative prompt counts only above 1")
+    return tuple(warnings)

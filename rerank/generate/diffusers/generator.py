@@ -15,7 +15,7 @@ from rerank.generate.diffusers.folder import PipelineFolder, identity_of
 from rerank.generate.diffusers.options import Adapter, GeneratorOptions, check_adapters
 from rerank.generate.diffusers.plan import Plan, plan_of
 from rerank.generate.diffusers.read_write_lock import ReadWriteLock
-from rerank.generate.request import Generated, GenerationRequest, Means, Progress
+from rerank.generate.request import Generated, GenerationInfo, GenerationRequest, Progress
 
 if TYPE_CHECKING:
     from rerank.generate.diffusers.drawing import Drawn
@@ -125,16 +125,16 @@ class DiffusersGenerator:
                 f"the safety checker of {self._name} objects to the picture: "
                 "expected other words or another seed"
             )
-        means = Means(
+        info = GenerationInfo(
             device=str(opened.device),
             dtype=opened.dtype,
             offload=opened.offload,
             scheduler=drawn.scheduler,
             adapters=tuple(map(str, self._adapters)),
             safety_checked=self._folder.has_safety_checker,
-            notes=(*drawn.notes, *((note,) if note else ())),
+            warnings=(*drawn.warnings, *((note,) if note else ())),
         )
-        return Generated(drawn.pixels, self.model_id, plan.seed, plan.steps, plan.guidance, means)
+        return Generated(drawn.pixels, self.model_id, plan.seed, plan.steps, plan.guidance, info)
 
     def _too_large(self, opened: "Opened", plan: Plan) -> UnavailableError:
         from rerank.generate.diffusers.loading import memory_of

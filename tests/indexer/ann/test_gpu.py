@@ -162,9 +162,9 @@ def test_a_cagra_graph_on_disk_is_put_over_the_rows_of_the_collection(tmp_path: 
         return Handle()
 
     placed = load_cagra(path, rows, Gpu("gpu:0", clone, has_cagra=True))
-    assert (placed.where, placed.proposer.built) == ("gpu:0", 300)
+    assert (placed.where, placed.generator.built) == ("gpu:0", 300)
     assert np.array_equal(got[0].reconstruct(299), rows.rows_ND[299].astype(np.float32))
-    assert len(placed.proposer.propose(rows.take(np.array([3]))[0], 10, 2000, None)) == 0
+    assert len(placed.generator.candidates(rows.take(np.array([3]))[0], 10, 2000, None)) == 0
     with pytest.raises(UnavailableError, match="faiss-gpu-cuvs"):
         load_cagra(path, rows, gpu_over(Device()))
 

@@ -36,13 +36,13 @@ def test_under_a_filter_an_index_looks_as_far_as_the_best_of_all_would_lie(
     snapshot, where = collection.snapshot(), Matching(parse_filter({"match": {"inside": True}}))
     point = Calibration(collection.index_store.manifest(0).calibration).cheapest(0.9, 10 * every)
     assert point is not None
-    asked, propose = [], Ivf.propose
+    asked, propose = [], Ivf.candidates
 
     def recorded(self: Ivf, query_D: ndarray, want: int, effort: int, allow: Bitmap | None) -> ndarray:
         asked.append((want, effort))
         return propose(self, query_D, want, effort, allow)
 
-    monkeypatch.setattr(Ivf, "propose", recorded)
+    monkeypatch.setattr(Ivf, "candidates", recorded)
     for query_D in unit_vectors(10, DIM, seed=3):
         asked.clear()
         assert snapshot.nearest(query_D, 10, where, recall=0.9).mode == "top_k"

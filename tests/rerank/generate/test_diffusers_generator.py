@@ -38,10 +38,10 @@ def test_each_family_draws_what_was_asked_for(generators: dict[str, DiffusersGen
     shape = (96 // latent_px, 64 // latent_px, 3)
     assert seen == [(1, 2, shape), (2, 2, shape)]
     assert (made.steps, made.seed, made.model_id) == (2, 3, generator.model_id)
-    assert made.means.device == "cpu"
-    assert made.means.dtype == "float32"
-    assert made.means.scheduler
-    assert made.means.notes == ()
+    assert made.info.device == "cpu"
+    assert made.info.dtype == "float32"
+    assert made.info.scheduler
+    assert made.info.warnings == ()
 
 
 @pytest.mark.parametrize("family", BUILDERS)
@@ -109,14 +109,14 @@ def test_a_negative_prompt_counts_where_the_family_knows_one(
     plain = generators[family].generate(replace(SMALL, guidance=4.0)).pixels
     assert difference(plain, generators[family].generate(replace(request, guidance=4.0)).pixels) > 0
     weak = generators[family].generate(replace(request, guidance=1.0))
-    assert weak.means.notes == ("guidance is 1: a negative prompt counts only above 1",)
+    assert weak.info.warnings == ("guidance is 1: a negative prompt counts only above 1",)
 
 
 def test_a_scheduler_is_chosen_by_name(sd15: DiffusersGenerator) -> None:
     own = sd15.generate(SMALL)
-    assert own.means.scheduler == "DDIM"
+    assert own.info.scheduler == "DDIM"
     euler = sd15.generate(replace(SMALL, scheduler="eulerdiscrete"))
-    assert euler.means.scheduler == "EulerDiscrete"
+    assert euler.info.scheduler == "EulerDiscrete"
     assert difference(own.pixels, euler.pixels) > 0
     np.testing.assert_array_equal(
         euler.pixels, sd15.generate(replace(SMALL, scheduler="EulerDiscreteScheduler")).pixels
@@ -136,7 +136,7 @@ def test_defaults_come_from_the_options_and_then_from_the_family(folders: Path) 
     made = load(folders / "sd15", steps=1, guidance=2.5, scheduler="EulerDiscrete").generate(
         replace(SMALL, steps=None)
     )
-    assert (made.steps, made.guidance, made.means.scheduler) == (1, 2.5, "EulerDiscrete")
+    assert (made.steps, made.guidance, made.info.scheduler) == (1, 2.5, "EulerDiscrete")
     family = load(folders / "flux").generate(SMALL)
     assert family.guidance == 3.5
     whole = load(folders / "sd15").generate(GenerationRequest("x", steps=1))
@@ -195,9 +195,9 @@ def test_a_prompt_that_is_cut_is_said_to_be(
     generators: dict[str, DiffusersGenerator],
 ) -> None:
     long = replace(SMALL, prompt="ab " * 60)  # a token a letter, and two around them
-    (note,) = generators["sd15"].generate(long).means.notes
+    (note,) = generators["sd15"].generate(long).info.warnings
     assert note == "the prompt has 122 tokens: the model read the first 77"
-    assert generators["flux"].generate(long).means.notes == ()  # T5 reads 512
+    assert generators["flux"].generate(long).info.warnings == ()  # T5 reads 512
 
 
 def test_a_picture_that_the_checker_flags_is_refused(tmp_path: Path) -> None:
@@ -213,6 +213,6 @@ def test_a_checker_that_agrees_is_named_and_so_is_none(tmp_path: Path, sd15: Dif
     folder = write_pipeline("sd15", tmp_path / "mild", safety_checker=tiny_safety_checker(flags=False))
     checked = load(folder).generate(SMALL)
     plain = sd15.generate(SMALL)
-    assert checked.means.safety_checked
-    assert not plain.means.safety_checked
+    assert checked.info.safety_checked
+    assert not plain.info.safety_checked
     assert checked.pixels.shape == plain.pixels.shape

@@ -71,7 +71,7 @@ def test_an_adapter_changes_the_picture_and_goes_without_a_trace(
     generator = load(folders / family, adapters=(adapter,))
     adapted = generator.generate(SMALL)
     assert difference(plain.pixels, adapted.pixels) > 0
-    assert adapted.means.adapters == ("pytorch_lora_weights=1",)
+    assert adapted.info.adapters == ("pytorch_lora_weights=1",)
     assert adapted.model_id.startswith(f"{plain.model_id}+pytorch_lora_weights=1/")
     generator.use_adapters([replace(adapter, weight=0.3)])
     weaker = generator.generate(SMALL)
@@ -79,7 +79,7 @@ def test_an_adapter_changes_the_picture_and_goes_without_a_trace(
     generator.use_adapters([])
     again = generator.generate(SMALL)
     np.testing.assert_array_equal(plain.pixels, again.pixels)
-    assert again.means.adapters == ()
+    assert again.info.adapters == ()
     assert again.model_id == plain.model_id
 
 
@@ -93,7 +93,7 @@ def test_an_adapter_of_another_family_is_refused_and_the_present_one_stays(
         generator.use_adapters([Adapter(foreign)])
     after = generator.generate(SMALL)
     np.testing.assert_array_equal(before.pixels, after.pixels)
-    assert after.means.adapters == before.means.adapters != ()
+    assert after.info.adapters == before.info.adapters != ()
 
 
 def test_a_damaged_adapter_is_named(folders: Path, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_out_of_memory_is_tried_again_in_tiles_and_said(folders: Path) -> None:
     seen: list[int] = []
     with small_memory(generator, lambda vae: vae.use_tiling) as vae:
         made = generator.generate(SMALL, lambda progress: seen.append(progress.done))
-    assert made.means.notes == ("memory ran out at 64 x 64 px: made again, decoded in tiles",)
+    assert made.info.warnings == ("memory ran out at 64 x 64 px: made again, decoded in tiles",)
     assert seen == [1, 2, 1, 2]
     assert not vae.use_tiling
     np.testing.assert_array_equal(made.pixels, alone.pixels)  # one tile holds all of it
@@ -165,7 +165,7 @@ def test_out_of_memory_twice_is_unavailable_with_the_sizes(folders: Path) -> Non
     ):
         generator.generate(SMALL)
     assert not vae.use_tiling
-    assert generator.generate(SMALL).means.notes == ()
+    assert generator.generate(SMALL).info.warnings == ()
 
 
 def test_a_model_that_does_not_fit_at_all_is_unavailable_with_its_size(
@@ -210,7 +210,7 @@ def test_numbers_that_overflow_are_no_picture(folders: Path) -> None:
 def test_bfloat16_on_a_cpu_is_near_float32(folders: Path) -> None:
     exact = load(folders / "sd3").generate(SMALL)
     rough = load(folders / "sd3", dtype="bfloat16").generate(SMALL)
-    assert rough.means.dtype == "bfloat16"
+    assert rough.info.dtype == "bfloat16"
     assert 0 < difference(exact.pixels, rough.pixels) < 10
 
 
@@ -311,7 +311,7 @@ def test_a_gpu_draws_nearly_what_the_cpu_draws(
         generator.generate(SMALL, stop)
     made = generator.generate(SMALL)
     assert difference(made.pixels, generators[family].generate(SMALL).pixels) < 2
-    assert (made.means.device, made.means.offload) == ("cuda", offload)
+    assert (made.info.device, made.info.offload) == ("cuda", offload)
 
 
 @pytest.mark.gpu
@@ -319,10 +319,10 @@ def test_out_of_memory_on_a_gpu_is_tried_again_with_offload(folders: Path) -> No
     generator = load(folders / "sd15", device="cuda")
     with small_memory(generator, lambda vae: vae.use_tiling):
         made = generator.generate(SMALL)
-    assert made.means.offload == "model"
-    assert made.means.notes == (
+    assert made.info.offload == "model"
+    assert made.info.warnings == (
         "memory ran out at 64 x 64 px: made again, decoded in tiles, with model offload",
     )
     again = generator.generate(SMALL)
-    assert (again.means.offload, again.means.notes) == ("none", ())
+    assert (again.info.offload, again.info.warnings) == ("none", ())
     assert next(generator._open().pipeline.unet.parameters()).device.type == "cuda"

@@ -111,7 +111,7 @@ def test_other_sizes_and_schedulers_are_refused(
 def test_the_own_size_may_be_named(generator: BuiltinGenerator) -> None:
     made = generator.generate(GenerationRequest("cat", steps=1, width=64, height=64))
     assert made.pixels.shape == (64, 64, 3)
-    assert made.means.scheduler == "Euler"
+    assert made.info.scheduler == "Euler"
 
 
 def test_the_same_request_makes_the_same_picture(generator: BuiltinGenerator) -> None:
