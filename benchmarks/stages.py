@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 
 from benchmarks.load import Client, get
-from service.search_schemas import SearchAnswer, SearchRequest
+from service.answer_schemas import SearchAnswer
+from service.search_schemas import SearchRequest
 
 FAST_END = 0.05  # of all times: what other programs take on the same cores is not a cost of the request
 

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Float64, Int64, UInt8
 from numpy import ndarray
 from numpy.typing import NDArray
 
-from indexer.attributes import Attribute, Term
+from indexer.attributes import Attribute, Term, Words
 from indexer.types import Count, IdList, ImageId, ImageRow, Known, Metadata, NewImage
 from indexer.where import EVERYTHING, Where
 
@@ -182,12 +182,20 @@ class Snapshot(Protocol):
     def dim(self) -> int: ...
 
     def nearest(
-        self, direction_D: Float32[ndarray, " d"], k: int, where: Where = EVERYTHING, *, recall: float = 0.95
+        self,
+        direction_D: Float32[ndarray, " d"],
+        k: int,
+        where: Where = EVERYTHING,
+        *,
+        recall: float = 0.95,
+        words: tuple[Words, float] | None = None,
     ) -> Matches:
-        """The `k` pictures with the largest inner product; equal scores in an order that does not change.
+        """The `k` pictures with the largest inner product, or with `words` = (attribute, scale ≥ 0) the
+        largest sum of it and scale · value; equal scores in an order that does not change.
 
-        Scores are exact. At least the share `recall` of the true `k` best is expected to be among them; EXACT
-        misses none. Where more than a few tie for the last places, any of them.
+        Scores are exact. At least the share `recall` of the true `k` best is expected to be among them, and
+        every picture among them whose words match; EXACT misses none. Where more than a few tie for the last
+        places, any of them.
         """
         ...
 
@@ -244,6 +252,18 @@ class Snapshot(Protocol):
         ...
 
     def statistics(self, attribute: Attribute, where: Where = EVERYTHING, *, bars: int = 1) -> Statistics: ...
+
+    def tokens(
+        self, word: str, how: Literal["equal", "prefix", "part", "spelling"] = "equal", *, most: int = 20
+    ) -> list[Count]:
+        """How many pictures hold each token like `word` (`indexer.words`): that very one, those that begin
+        with it, those that contain it, or those that are spelled nearly so. At most `most`, the most
+        frequent first, then by text; where very many are like it, any of them.
+
+        Nearly: one letter more, less, other or swapped with its neighbour, in a word of 8 or more two, and
+        three letters in a row or the first two are the same. Fewer than 4 letters are spelled like nothing.
+        """
+        ...
 
     def sample(self, most: int) -> Sample:
         """At most `most` pictures, evenly spread over the store; always the same ones."""

@@ -12,11 +12,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from indexer.attributes import WordTerm
 from indexer.errors import InvalidCursorError
 from indexer.protocols import Place, Version
 from indexer.types import ImageId
 
 LARGEST = 2**62  # version, id or count
+MOST_TERMS, MOST_FORMS = 64, 64  # more than a query is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class Cursor:
     None the last one shown. `limits` are the values between which percentiles keep pictures, by axis.
     `rewrite` is what a language model made of the query: it would not say the same again. `queue` holds
     what is still to be shown of a list that was put in order as a whole: ids, and how many near-duplicates
-    each stands for.
+    each stands for. `words` holds what a full match of the words adds, and how they are looked for: how
+    often they occur may change.
     """
 
     fingerprint: str
@@ -39,6 +42,7 @@ class Cursor:
     limits: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
     rewrite: str | None = None
     queue: tuple[tuple[ImageId, int], ...] = ()
+    words: tuple[float, tuple[WordTerm, ...]] | None = None
 
     @property
     def place(self) -> Place | None:
@@ -48,7 +52,8 @@ class Cursor:
     def encode(self) -> str:
         version = [self.version.number, *self.version.detail]
         fields = [self.fingerprint, version, self.shown, self.score, self.ties, self.scales]
-        fields += [self.limits, self.rewrite, self.queue]
+        words = None if self.words is None else (self.words[0], [(t.idf, t.forms) for t in self.words[1]])
+        fields += [self.limits, self.rewrite, self.queue, words]
         return (
             base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
         )
@@ -58,7 +63,7 @@ class Cursor:
         """Read a cursor; InvalidCursorError when it is damaged."""
         try:
             raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-            print_, version, shown, score, ties, scales, limits, rewrite, queue = json.loads(raw)
+            print_, version, shown, score, ties, scales, limits, rewrite, queue, words = json.loads(raw)
             cursor = cls(
                 str(print_),
                 Version(int(version[0]), tuple(int(number) for number in version[1:])),
@@ -69,17 +74,22 @@ class Cursor:
                 {str(name): (float(low), _number(high)) for name, (low, high) in limits.items()},
                 None if rewrite is None else str(rewrite),
                 tuple((ImageId(int(image_id)), int(count)) for image_id, count in queue),
+                None if words is None else (float(words[0]), tuple(map(_word, words[1]))),
             )
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
             raise InvalidCursorError("this cursor is damaged: send it back exactly as it came") from error
         ids = (*cursor.ties, *(image_id for image_id, _ in cursor.queue))
         numbers = (cursor.version.number, *cursor.version.detail, cursor.shown, *ids)
         reals = [cursor.score, *(bound for limits in cursor.limits.values() for bound in limits)]
+        if cursor.words is not None:
+            scale, terms = cursor.words
+            reals += [scale, *(real for t in terms for real in (t.idf, *(factor for _, factor in t.forms)))]
         reals += [number for scale in cursor.scales.values() for number in scale]
         if (
             not all(0 <= number < LARGEST for number in numbers)
             or not all(1 <= count < LARGEST for _, count in cursor.queue)
             or not all(math.isfinite(real) for real in reals if real is not None)
+            or len(() if cursor.words is None else cursor.words[1]) > MOST_TERMS
         ):
             raise InvalidCursorError("this cursor is damaged: send it back exactly as it came")
         return cursor
@@ -96,6 +106,13 @@ def opened(cursor: Cursor | None, fingerprint: str, version: Version) -> Cursor:
         return Cursor(fingerprint, version)
     cursor.check(fingerprint)
     return cursor
+
+
+def _word(term: "tuple[object, list[tuple[object, object]]]") -> WordTerm:
+    idf, forms = term
+    if len(forms) > MOST_FORMS:
+        raise ValueError(f"{len(forms)} forms of a word")
+    return WordTerm(tuple((str(form), float(str(factor))) for form, factor in forms), float(str(idf)))
 
 
 def _number(value: object) -> float | None:

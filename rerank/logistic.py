@@ -17,6 +17,7 @@ from numpy import ndarray
 MOST_STEPS = 100
 GRADIENT_TOLERANCE = 1e-9
 STEP_TOLERANCE = 1e-8  # a flat loss has a small gradient far from its minimum
+ROUNDING = 1e-15  # of a loss, relative
 DECREASE = 1e-4  # of what the slope promises: Armijo's rule
 SHORTEST_STEP = 1e-10
 SURE = 1e-15  # least curvature of an example: when all are sure, the Hessian must stay invertible
@@ -72,7 +73,8 @@ def least_loss(
             break
         slope, share = float(at.gradient_F @ step_F), 1.0
         following = logistic_loss(weight_F - step_F, signed_NF, penalty_F)
-        while following.value > at.value - DECREASE * share * slope and share > SHORTEST_STEP:
+        most = at.value + ROUNDING * abs(at.value)  # near the minimum, a step changes less than rounding does
+        while following.value > most - DECREASE * share * slope and share > SHORTEST_STEP:
             share /= 2
             following = logistic_loss(weight_F - share * step_F, signed_NF, penalty_F)
         weight_F, at = weight_F - share * step_F, following

@@ -17,7 +17,8 @@ from indexer.where import Ids, Not, Where, both
 from rerank.axes.terms import AxisScorer, ScoreTerm, combined
 from rerank.monitor import RecallMonitor, Sample
 from rerank.query import Question
-from rerank.types import Hit
+from rerank.types import WORDS_TERM, Hit
+from rerank.words import Wording
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Plan:
     snapshot: Snapshot
     scorer: AxisScorer
     question: Question
+    wording: Wording
     terms: Sequence[ScoreTerm]
     eligible: Where
     named: tuple[ImageId, ...]
@@ -37,12 +39,15 @@ class Plan:
         """The best `k` for a question, which need not be the plan's own, and the axes."""
         k = min(k, self.snapshot.images)
         where = both(self.eligible, Not(Ids(self.named))) if self.named else self.eligible
-        if not all(term.is_linear for term in self.terms):
+        words, scale = self.wording.words, self.wording.scale
+        if not all(term.is_linear for term in self.terms) or (words is not None and question.is_empty):
             asked = [] if question.is_empty else [Term(Linear(question.direction_D))]
+            asked += [] if words is None else [Term(words, scale)]
             return self.snapshot.order([*asked, *(term.to_store() for term in self.terms)], k, where)
         direction_D, offset = combined(question.direction_D, self.terms)
-        matches = self.snapshot.nearest(direction_D, k, where, recall=self.recall)
-        if self.monitor is not None and matches.mode == "top_k":
+        also = None if words is None else (words, scale)
+        matches = self.snapshot.nearest(direction_D, k, where, recall=self.recall, words=also)
+        if self.monitor is not None and matches.mode == "top_k" and also is None:
             self.monitor.offer(Sample(self.snapshot, direction_D, where, self.recall, matches.ids_K))
         return replace(matches, scores_K=matches.scores_K - offset)
 
@@ -50,6 +55,8 @@ class Plan:
         """What each term gives the score of each picture; a missing value gives nothing."""
         vectors_KD = self.snapshot.vectors(ids_K)
         shares = {name: vectors_KD @ share_D for name, share_D in self.question.shares.items()}
+        if self.wording.words is not None:
+            shares[WORDS_TERM] = self.wording.scale * self.snapshot.values(self.wording.words, ids_K)
         shares |= self.scorer.shares(self.terms, self.snapshot, ids_K)
         return {name: np.nan_to_num(share_K, nan=0.0) for name, share_K in shares.items()}
 
@@ -60,6 +67,11 @@ class Plan:
         """Hits with the share of each term in their score."""
         shares = self.shares(ids_K)
         return [
-            Hit(row, score, {name: float(share_K[k]) for name, share_K in shares.items()})
+            Hit(
+                row,
+                score,
+                {name: float(share_K[k]) for name, share_K in shares.items()},
+                highlights=self.wording.highlights(row),
+            )
             for k, (row, score) in enumerate(zip(self.snapshot.rows(ids_K), scores_K.tolist(), strict=True))
         ]

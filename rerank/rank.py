@@ -9,17 +9,20 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from indexer.attributes import Term
 from indexer.errors import InvalidQueryError
 from indexer.protocols import Matches, Snapshot
 from indexer.types import ImageId, ImageRow
 from indexer.where import EVERYTHING, Ids, Matching, Not, Where, both
+from indexer.words import WordQuery
 from rerank.axes.axis_values import attribute_of
 from rerank.axes.terms import AxisScorer, ScoreTerm, scales, warnings
 from rerank.clock import Clock
 from rerank.cursor import Cursor, fingerprint, opened
 from rerank.page import Cut, following
-from rerank.query import QueryEncoder, named
+from rerank.query import QueryEncoder, Question, named
 from rerank.types import Answer, CandidateMode, Distribution, Hit, Milestone, RankQuery
+from rerank.words import Wording, spoken, wording
 
 MILESTONES = (0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 100.0)
 
@@ -52,13 +55,17 @@ class Ranker:
         if not query.axes:
             raise InvalidQueryError("no axis to order by: name one, as in /rank?axis=aesthetics")
         clock = Clock()
-        query_D = self._queries.ask(query.parts, snapshot).direction_D
+        parts, said = spoken(query.parts, query.mode)
+        asked = self._queries.ask(parts, snapshot)
         clock.lap("encode")
-        cursor = opened(cursor, self._fingerprint(query, query_D), snapshot.version)
+        cursor = opened(cursor, self._fingerprint(query, asked.direction_D, said), snapshot.version)
+        unit = 1.0 if asked.is_empty else self._scorer.spread(asked.direction_D, snapshot).std
+        told = wording(said, snapshot, query.words_weight, unit, cursor.words, typing=False)
+        clock.lap("words")
         limits = self._scorer.limits(query.percentiles, snapshot, cursor.limits)
-        cursor = replace(cursor, limits=limits)
+        cursor = replace(cursor, limits=limits, words=told.fixed)
         terms = self._scorer.terms(query.axes, None, snapshot, cursor.scales)
-        where, mode = self._candidates(query, query_D, snapshot, cursor)
+        where, mode = self._candidates(query, asked, told, snapshot, cursor)
         clock.lap("filter")
         found = snapshot.order(
             [term.to_store() for term in terms],
@@ -82,6 +89,7 @@ class Ranker:
             images=snapshot.images,
             model_id=self._queries.model_id,
             timings_ms=clock.laps(),
+            words=told.sought,
             warnings=warnings(terms),
         )
 
@@ -107,18 +115,21 @@ class Ranker:
             ),
         )
 
-    def _fingerprint(self, query: RankQuery, query_D: Float32[ndarray, " d"]) -> str:
+    def _fingerprint(self, query: RankQuery, query_D: Float32[ndarray, " d"], said: WordQuery | None) -> str:
         """Of all that must not change between two pages."""
         axes = self._scorer.versions(query.axes, query.percentiles)
         asked = (sorted(query.axes.items()), query.filter, sorted(query.percentiles.items()), query.ids)
-        return fingerprint("rank", query_D.tobytes(), axes, *asked, query.order, query.candidates)
+        also = (said, query.words_weight, query.order, query.candidates)
+        return fingerprint("rank", query_D.tobytes(), axes, *asked, *also)
 
     def _candidates(
-        self, query: RankQuery, query_D: Float32[ndarray, " d"], snapshot: Snapshot, cursor: Cursor
+        self, query: RankQuery, asked: Question, told: Wording, snapshot: Snapshot, cursor: Cursor
     ) -> tuple[Where, CandidateMode]:
         """Which pictures are ordered, and whether those are all that could be."""
         parts: list[Where] = [EVERYTHING if query.filter is None else Matching(query.filter)]
-        parts += self._scorer.within(cursor.limits)
+        parts += [*self._scorer.within(cursor.limits), *told.required]
+        if query.mode == "words":
+            parts.append(told.matched)
         if names := named(query.parts):
             parts.append(Not(Ids(names)))
         if query.ids is not None:
@@ -128,7 +139,12 @@ class Ranker:
         where = both(*parts)
         if not query.parts or snapshot.count(where) <= query.candidates:
             return where, "exact"
-        best = snapshot.nearest(query_D, query.candidates, where)
+        if asked.is_empty:  # words alone
+            words = [] if told.words is None else [Term(told.words)]
+            best = snapshot.order(words, query.candidates, where)
+        else:
+            also = None if told.words is None else (told.words, told.scale)
+            best = snapshot.nearest(asked.direction_D, query.candidates, where, words=also)
         return Ids(tuple(ImageId(i) for i in best.ids_K.tolist())), "top_k"
 
     def _hits(self, terms: list[ScoreTerm], snapshot: Snapshot, found: Matches) -> list[Hit]:

@@ -18,6 +18,7 @@ from numpy import ndarray
 from indexer.errors import InvalidCursorError, InvalidQueryError
 from indexer.protocols import Matches, Snapshot
 from indexer.where import EVERYTHING, Matching, both
+from indexer.words import WordQuery
 from rerank.axes.terms import AxisScorer, scales, warnings
 from rerank.clock import Clock
 from rerank.cursor import Cursor, fingerprint, opened
@@ -32,6 +33,7 @@ from rerank.rephrase.rephraser import Rephraser
 from rerank.rephrase.types import Rewrite
 from rerank.shortlist import shortlist, vendi_of
 from rerank.types import QUERY_TERM, REWRITE_TERM, Answer, CandidateMode, Hit, SearchQuery, TextPart
+from rerank.words import NOTHING, Wording, spoken, wording
 
 MOST_COUNTS = 100  # values of a field in one answer
 DEEPEST = 10_000  # hits that paging through an approximate search can reach; exact ones have no end
@@ -80,18 +82,25 @@ class Searcher:
         if not query.parts and not query.axes:
             raise InvalidQueryError("nothing to look for: give a query, axes, or both")
         clock = Clock()
+        parts, said = spoken(query.parts, query.mode)
+        if query.parts and not parts and not query.axes and query.mode != "words":
+            raise InvalidQueryError("the query only says what must not be there: add what you look for")
+        query = replace(query, parts=parts)
         asked = self._queries.ask(query.parts, snapshot)
         clock.lap("encode")
-        cursor = opened(cursor, self._fingerprint(query, asked), snapshot.version)
+        cursor = opened(cursor, self._fingerprint(query, asked, said), snapshot.version)
         if cursor.shown and cursor.score is None:  # a search has a score for every picture
             raise InvalidCursorError("this cursor is damaged: send it back exactly as it came")
         limits = self._scorer.limits(query.percentiles, snapshot, cursor.limits)
-        cursor = replace(cursor, limits=limits)
+        unit = 1.0 if asked.is_empty else self._scorer.spread(asked.direction_D, snapshot).std
+        told = wording(said, snapshot, query.words_weight, unit, cursor.words, typing=query.typing)
+        clock.lap("words")
+        cursor = replace(cursor, limits=limits, words=told.fixed)
         rewrite = self._rephrased(query)
         if rewrite is not None:
             cursor = replace(cursor, rewrite=rewrite.text)
             clock.lap("rephrase")
-        plan = self._plan(query, asked, snapshot, cursor)
+        plan = self._plan(query, asked, told, snapshot, cursor)
         clock.lap("filter")
         page = (self._arranged if query.has_second_stage else self._paged)(query, plan, cursor)
         clock.lap("search")
@@ -117,20 +126,26 @@ class Searcher:
             rewritten=cursor.rewrite is not None,
             rewrite=rewrite,
             match=match,
+            words=told.sought,
             vendi=page.vendi,
             warnings=warnings(plan.terms),
         )
 
-    def _plan(self, query: SearchQuery, asked: Question, snapshot: Snapshot, cursor: Cursor) -> Plan:
+    def _plan(
+        self, query: SearchQuery, asked: Question, told: Wording, snapshot: Snapshot, cursor: Cursor
+    ) -> Plan:
         text = cursor.rewrite
         question = asked if text is None else self._queries.ask(query.parts, snapshot, rewrite=text)
         return Plan(
             snapshot,
             self._scorer,
             question,
+            told,
             self._scorer.terms(query.axes, question, snapshot, cursor.scales),
             both(
                 EVERYTHING if query.filter is None else Matching(query.filter),
+                *told.required,
+                *([told.matched] if query.mode == "words" else []),
                 *self._scorer.within(cursor.limits),
             ),
             named(query.parts),
@@ -138,13 +153,13 @@ class Searcher:
             self._monitor,
         )
 
-    def _fingerprint(self, query: SearchQuery, asked: Question) -> str:
+    def _fingerprint(self, query: SearchQuery, asked: Question, said: WordQuery | None) -> str:
         """Of all that must not change between two pages."""
         reranked = () if query.rerank is None else (query.rerank.axis,)
         axes = self._scorer.versions(query.axes, query.percentiles, reranked)
         values = (sorted(query.axes.items()), query.filter, sorted(query.percentiles.items()), query.recall)
         stages = (query.rephrase, query.rerank, query.deduplicate, query.diversify, query.pool)
-        also = (query.min_score, query.group_by, *stages)
+        also = (query.min_score, query.group_by, said, query.words_weight, query.typing, *stages)
         return fingerprint("search", asked.direction_D.tobytes(), axes, *values, *also)
 
     def _rephrased(self, query: SearchQuery) -> Rewrite | None:
@@ -227,7 +242,8 @@ class Searcher:
         weights = {name: 1.0 if weight is None else weight}
         (term,) = self._scorer.terms(weights, unit, plan.snapshot, cursor.scales)
         if weight is None:
-            return replace(plan, question=replace(plan.question, shares={}), terms=[term])
+            unasked = replace(plan.question, shares={})
+            return replace(plan, question=unasked, wording=NOTHING, terms=[term])
         return replace(plan, terms=[*plan.terms, term])
 
 

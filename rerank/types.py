@@ -14,10 +14,13 @@ from rerank.diversity import COPY_BITS, COPY_COSINE
 from rerank.match.model import Match
 from rerank.rephrase.types import Mode, Rewrite
 
+WORDS_TERM = "words"  # the contribution of words that match
 QUERY_TERM = "query"  # the name of the query's own contribution
 REWRITE_TERM = "rewrite"  # and of what a language model made of it
 CandidateMode = Literal["exact", "top_k"]
 Order = Literal["desc", "asc"]
+SearchMode = Literal["hybrid", "vectors", "words"]
+"""What a text is compared with: both vectors and the words of the pictures, or one of them."""
 Bands = Mapping[str, tuple[float, float]]
 """Of an axis, from and to which percentile of the collection: (90, 100) is the top tenth."""
 
@@ -90,6 +93,9 @@ class SearchQuery:
     axes: Mapping[str, float] = field(default_factory=dict)
     filter: Filter | None = None
     percentiles: Bands = field(default_factory=dict)
+    mode: SearchMode = "hybrid"
+    words_weight: float = 1.0  # of words that match, beside vectors
+    typing: bool = False  # the last word of a text may go on
     recall: float = 0.95  # wanted share of the true best `limit`; 1.0 scans everything
     rephrase: Mode | None = None  # have the one text of the parts rephrased, and search for both
     min_score: float | None = None  # leave out hits that score less
@@ -118,6 +124,8 @@ class RankQuery:
     filter: Filter | None = None
     percentiles: Bands = field(default_factory=dict)
     ids: tuple[ImageId, ...] | None = None
+    mode: SearchMode = "hybrid"
+    words_weight: float = 1.0  # of words that match, beside vectors
     order: Order = "desc"
     candidates: int = 200  # how many of the query's best matches are ordered
     limit: int = 10
@@ -131,6 +139,8 @@ class Hit:
     A search scores in units of the query's inner product; a ranking in standard deviations of the
     collection. `score` is None for a picture that has no value on the axis: it stands last.
 
+    `highlights` are where the words of the query stand in those of the picture.
+
     `found_by` says, where a query was rephrased, which of `query` and `rewrite` would have shown the picture
     on the first page by itself; neither, where it took both.
     """
@@ -140,6 +150,33 @@ class Hit:
     contributions: Mapping[str, float]
     found_by: tuple[str, ...] = ()
     duplicates: int = 0  # near-duplicates that were left out for it
+    highlights: "tuple[Highlight, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Highlight:
+    """A text of a picture, or a piece of a long one, and the [start, end) of its characters that match.
+
+    `field` is one of `indexer.words.WEIGHTS`.
+    """
+
+    field: str
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """How a word of a query is looked for: `forms` are the tokens that at most `pictures` pictures hold.
+
+    `equal`: as it is. `prefix`: as what begins with it. Where no picture holds it, as what contains it
+    (`part`), or as what is spelled nearly alike (`spelling`). No forms: no picture has anything like it.
+    """
+
+    word: str
+    how: Literal["equal", "prefix", "part", "spelling"]
+    forms: tuple[str, ...]
+    pictures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,5 +225,6 @@ class Answer:
     rewritten: bool = False  # the order rests on a rewrite too; on every page of the answer
     rewrite: Rewrite | None = None  # what became of the wish to rephrase; on the first page
     match: Match | str = "it was not asked"  # whether anything fits the words; or why that is not known
+    words: tuple[Sought, ...] = ()  # of the query, and how they are looked for; on the first page
     vendi: float | None = None  # of the hits on this page, where they were made diverse or deduplicated
     warnings: tuple[str, ...] = ()

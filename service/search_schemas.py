@@ -1,37 +1,33 @@
-"""The wire of /search and /rank: bodies, and their conversion to and from what the engine speaks."""
+"""The wire of the requests to /search and /rank, and their conversion to what the engine speaks."""
 
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from fastapi import Response
 from jaxtyping import Float32
 from numpy import ndarray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from indexer.errors import InvalidInputError, InvalidQueryError
 from indexer.filters.language import field_name, parse_filter
 from indexer.types import ImageId
 from rerank.diversity import COPY_BITS, COPY_COSINE
-from rerank.match.model import DEFAULT_THRESHOLD, Basis, Match
-from rerank.rephrase.types import Mode, Outcome, Rewrite, Variant
+from rerank.match.model import DEFAULT_THRESHOLD
+from rerank.rephrase.types import Mode
 from rerank.types import (
-    Answer,
     Deduplicate,
     Diversify,
-    Hit,
     IdPart,
     ImagePart,
     Part,
     RankQuery,
     Rerank,
+    SearchMode,
     SearchQuery,
     TextPart,
     VectorPart,
 )
-from service.generate_schemas import GenerationBody
-from service.generation.on_miss import FallbackGeneration
-from service.schemas import AnyImageId, Body, FieldName, Limit, Name, Number, from_base64, metadata_of
+from service.schemas import AnyImageId, Body, FieldName, Limit, Name, Number, from_base64
 
 LONGEST_VECTOR = 16_384  # numbers
 LONGEST_CURSOR = 2_000_000  # characters: it names the pictures shown whose score is that of the last one
@@ -112,11 +108,14 @@ class SearchRequest(Body):
     """What to look for, how to weigh it, what to leave out.
 
     `percentiles` keeps pictures between two percentiles of the collection on an axis: [90, 100] is the top
-    tenth. `rephrase` has a language model say the query in more words, and searches for both. `rerank`,
-    `deduplicate` and `diversify` work on the best `pool` hits as a set. `min_score` leaves out hits below
-    it, `group_by` keeps the best hit of each value of a field, and `facets` counts the values of fields
-    over everything that passes the filter, whatever the query. `generate_if_no_match` has a picture made
-    when the probability of a match is below `match_threshold`.
+    tenth. `mode` says what texts are compared with: the vectors of the pictures and the words that are
+    written about them (`hybrid`), or only one of them. In words, "a phrase" has to be there and -word must
+    not. `words_weight` is that of words beside vectors; with `typing` the last word may go on. `rephrase` has
+    a language model say the query in more words, and searches for both. `rerank`, `deduplicate` and
+    `diversify` work on the best `pool` hits as a set. `min_score` leaves out hits below it, `group_by` keeps
+    the best hit of each value of a field, and `facets` counts the values of fields over everything that
+    passes the filter, whatever the query. `generate_if_no_match` has a picture made when the probability of a
+    match is below `match_threshold`.
     """
 
     model_config = ConfigDict(
@@ -134,6 +133,9 @@ class SearchRequest(Body):
     filter: dict[str, Any] | None = None
     axes: Weights
     percentiles: Bands
+    mode: SearchMode = "hybrid"
+    words_weight: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    typing: bool = False
     rephrase: Literal["off"] | Mode = "off"
     recall: Annotated[float, Field(gt=0, le=1)] | Literal["exact"] = 0.95
     min_score: Number | None = None
@@ -154,6 +156,9 @@ class SearchRequest(Body):
             axes=self.axes,
             filter=None if self.filter is None else parse_filter(self.filter),
             percentiles=self.percentiles,
+            mode=self.mode,
+            words_weight=self.words_weight,
+            typing=self.typing,
             rephrase=None if self.rephrase == "off" else self.rephrase,
             recall=1.0 if self.recall == "exact" else self.recall,
             min_score=self.min_score,
@@ -188,6 +193,8 @@ class RankRequest(Body):
     filter: dict[str, Any] | None = None
     percentiles: Bands
     ids: Annotated[list[AnyImageId], Field(max_length=100_000)] | None = None
+    mode: SearchMode = "hybrid"
+    words_weight: Annotated[float, Field(ge=0, le=1000)] = 1.0
     order: Literal["desc", "asc"] = "desc"
     candidates: Annotated[int, Field(ge=1, le=10_000)] = 200
     limit: Limit = 10
@@ -200,175 +207,13 @@ class RankRequest(Body):
             filter=None if self.filter is None else parse_filter(self.filter),
             percentiles=self.percentiles,
             ids=None if self.ids is None else tuple(ImageId(i) for i in self.ids),
+            mode=self.mode,
+            words_weight=self.words_weight,
             order=self.order,
             candidates=self.candidates,
             limit=self.limit,
             cursor=self.cursor,
         )
-
-
-class HitBody(BaseModel):
-    id: int
-    uri: str
-    score: float | None
-    contributions: dict[str, float]
-    found_by: list[str]
-    duplicates: int
-    metadata: dict[str, Any]
-
-    @classmethod
-    def of(cls, hit: Hit) -> Self:
-        return cls(
-            id=hit.image.id,
-            uri=hit.image.uri,
-            score=hit.score,
-            contributions=dict(hit.contributions),
-            found_by=list(hit.found_by),
-            duplicates=hit.duplicates,
-            metadata=metadata_of(hit.image),
-        )
-
-
-class Candidates(BaseModel):
-    """`exact`: all `n` eligible pictures were scored. `top_k`: only the `n` best of a first stage were."""
-
-    mode: Literal["exact", "top_k"]
-    n: int
-
-
-class CountBody(BaseModel):
-    value: str | bool | float
-    count: int
-
-
-class IndexFacts(BaseModel):
-    """The state of the collection that an answer shows: `version` grows with every change."""
-
-    version: int
-    generation: int = Field(description="version, by its old name", json_schema_extra={"deprecated": True})
-    images: int
-
-
-class RewriteBody(BaseModel):
-    """What became of the request to rephrase; `text` is null unless it was searched for too."""
-
-    asked: Mode
-    variant: Variant
-    outcome: Outcome
-    text: str | None
-    reason: str
-    ms: float
-    similarity: float | None
-
-    @classmethod
-    def of(cls, rewrite: Rewrite) -> Self:
-        return cls(
-            asked=rewrite.asked,
-            variant=rewrite.variant,
-            outcome=rewrite.outcome,
-            text=rewrite.text,
-            reason=rewrite.reason,
-            ms=round(rewrite.milliseconds, 3),
-            similarity=rewrite.similarity,
-        )
-
-
-class MatchBody(BaseModel):
-    """Behind `match_probability`, which is that of a fitting picture among the first ten hits for the words.
-
-    `held`: that the collection holds one, found or not. `basis`: what taught it, `captions` or the
-    `background`. `reason`: why there is no probability. `threshold`: below it perhaps nothing fits.
-    """
-
-    held: float | None
-    basis: Basis | None
-    reason: str | None
-    threshold: float
-
-    @classmethod
-    def of(cls, match: Match | str, threshold: float) -> Self:
-        if isinstance(match, str):
-            return cls(held=None, basis=None, reason=match, threshold=threshold)
-        return cls(held=match.held, basis=match.basis, reason=None, threshold=threshold)
-
-
-class JobRef(BaseModel):
-    id: str
-
-
-class MissBody(BaseModel):
-    """What is made because nothing fits. `kept`: `generation` was made before. `running`, `started`: a job
-    makes it. `refused`: nothing is made; `code` and `reason` say why.
-    """
-
-    outcome: Literal["kept", "running", "started", "refused"]
-    generation: GenerationBody | None
-    code: str | None
-    reason: str | None
-
-    @classmethod
-    def of(cls, miss: FallbackGeneration) -> Self:
-        made = None if miss.generation is None else GenerationBody.of(miss.generation)
-        return cls(outcome=miss.outcome, generation=made, code=miss.code, reason=miss.reason)
-
-
-class SearchAnswer(BaseModel):
-    """Hits, best first, and how they were found.
-
-    `rewritten`: the order rests on a rephrased query too. `rewrite` says on the first page what became of it.
-    `miss` and `job`: what is made because nothing fits, where that was asked for.
-    """
-
-    hits: list[HitBody]
-    cursor: str | None
-    candidates: Candidates
-    index: IndexFacts
-    model: str
-    rewritten: bool
-    match_probability: float | None
-    match: MatchBody
-    rewrite: RewriteBody | None
-    vendi: float | None
-    facets: dict[str, list[CountBody]]
-    miss: MissBody | None
-    job: JobRef | None
-    warnings: list[str]
-    timings_ms: dict[str, float]
-
-    @classmethod
-    def of(
-        cls,
-        answer: Answer,
-        miss: FallbackGeneration | None = None,
-        *,
-        match_threshold: float = DEFAULT_THRESHOLD,
-    ) -> Self:
-        return cls(
-            hits=[HitBody.of(hit) for hit in answer.hits],
-            cursor=answer.cursor,
-            candidates=Candidates(mode=answer.mode, n=answer.candidates),
-            index=IndexFacts(
-                version=answer.version.number, generation=answer.version.number, images=answer.images
-            ),
-            model=answer.model_id,
-            rewritten=answer.rewritten,
-            rewrite=None if answer.rewrite is None else RewriteBody.of(answer.rewrite),
-            match_probability=answer.match.probability if isinstance(answer.match, Match) else None,
-            match=MatchBody.of(answer.match, match_threshold),
-            vendi=answer.vendi,
-            facets={
-                name: [CountBody(value=one.value, count=one.count) for one in counts]
-                for name, counts in answer.facets.items()
-            },
-            miss=None if miss is None else MissBody.of(miss),
-            job=None if miss is None or miss.job is None else JobRef(id=miss.job.id),
-            warnings=list(answer.warnings),
-            timings_ms={stage: round(ms, 3) for stage, ms in answer.timings_ms.items()},
-        )
-
-    def to_response(self) -> Response:
-        """Serialised here, in the thread that searched: FastAPI would validate it again, in another."""
-        return Response(self.model_dump_json(), media_type="application/json")
 
 
 def _deduplicate(given: bool | DeduplicateBody) -> Deduplicate | None:

@@ -30,6 +30,7 @@ from indexer.collection.candidates import EXACT_ROWS
 from indexer.collection.index_store import SEGMENT_ROWS, IndexStore
 from indexer.collection.known_rows import KnownRows
 from indexer.collection.snapshot import LocalSnapshot, Parts
+from indexer.collection.word_index import WordIndex
 from indexer.disk.faults import reached
 from indexer.disk.files import size_of, writing
 from indexer.disk.ids import UNKNOWN, IdFile
@@ -50,6 +51,7 @@ from indexer.tables.collections import State
 from indexer.tables.database import Database
 from indexer.tables.images import Catalog, Stored
 from indexer.tables.metadata import filled
+from indexer.tables.words import WordTables
 from indexer.times import seconds_since_1970
 from indexer.types import ImageId, ImageRow, Known, Metadata, NewImage
 
@@ -86,7 +88,8 @@ class Collection:
         self.catalog = Catalog(name)
         self.writer = WriterLock(data_dir / "writer.lock")
         fields = Fields(_reader(database, self.catalog))
-        self._parts = Parts(fields, AttributeValues(), Lru(MOST_ORDERS), exact_rows)
+        self._words = WordIndex(database, name)
+        self._parts = Parts(fields, AttributeValues(), self._words, Lru(MOST_ORDERS), exact_rows)
         self._scans = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "scan")
         self._lock = Lock()
         self._snapshot: LocalSnapshot | None = None
@@ -125,6 +128,7 @@ class Collection:
         with database.write() as connection:
             states.create(connection, name, model_id, dim, model)
             have = State.read(connection, name)
+            WordTables(name).create(connection)
         if (have.model_id, have.dim) != (model_id, dim):
             database.close()
             raise ModelMismatchError(
@@ -160,13 +164,22 @@ class Collection:
             self._file(state).write(rows_ND, at=state.rows)
             with self.database.write() as connection:
                 generation = states.advance(connection, self.name, slots=state.slots + len(kept))
-                ids = self.catalog.upsert(connection, [images[i] for i in kept], state.slots, generation)
+                last_ones = [images[i] for i in kept]
+                ids = self.catalog.upsert(connection, last_ones, state.slots, generation)
+                self._words.tables.add(connection, state.slots, last_ones)
                 self._ids.write(ids, at=state.slots)
                 reached("uncommitted")
             reached("committed")
             self.extend_index()
         by_uri = {images[position].uri: image_id for position, image_id in zip(kept, ids, strict=True)}
         return [by_uri[image.uri] for image in images]
+
+    def drop_past(self, before: float) -> None:
+        """Forget versions that were replaced or deleted before a time, in seconds since 1970."""
+        with self.database.write() as connection:
+            if gone := self.catalog.drop_past(connection, before):
+                self._words.tables.drop(connection, gone)
+                states.advance(connection, self.name)  # what was shown of them is shown no more
 
     def touch(self, changes: Sequence[tuple[ImageId, str, int, int]]) -> None:
         """Record (id, uri, size, mtime_ns) of files that were moved or rewritten with the same bytes."""
@@ -401,6 +414,7 @@ class Collection:
             generation = states.advance(connection, self.name, slots=state.slots + len(changed))
             for slot, one in enumerate(changed, start=state.slots):
                 self.catalog.rewrite(connection, one.row, slot, generation)
+            self._words.tables.add(connection, state.slots, [one.row for one in changed])
             self._ids.write([one.row.id for one in changed], at=state.slots)
         self.extend_index()
 

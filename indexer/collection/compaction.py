@@ -129,9 +129,7 @@ def compact(
         file_set = collection.state().file_set
         with collection.writer.held():
             collection.index_store.sweep(file_set)
-            with collection.database.write() as connection:
-                if collection.catalog.drop_past(connection, time.time() - PAST_S):
-                    states.advance(connection, collection.name)  # what was shown of them is shown no more
+            collection.drop_past(time.time() - PAST_S)
         _remove_old_file_sets(collection.folder, file_set)
         while not watch.should_stop() and collection.extend_index():  # a turn each: others write in between
             watch.tell("rows", collection.snapshot().covered_rows, collection.state().rows)

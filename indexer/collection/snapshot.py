@@ -18,10 +18,12 @@ from numpy import ndarray
 from indexer.ann.bitmap import Bitmap
 from indexer.ann.index import ActiveIndex, Family
 from indexer.ann.rows import Rows, Scored
-from indexer.attributes import Attribute, Linear, Stored, Term
+from indexer.attributes import Attribute, Linear, Phrase, Stored, Term, Words
 from indexer.collection.attribute_values import AttributeValues, compute, statistics_of
 from indexer.collection.candidates import Candidates
 from indexer.collection.known_rows import KnownRows
+from indexer.collection.ordering import as_scores, first, key_of, share_of, split
+from indexer.collection.word_index import Resemblance, SnapshotWords, WordIndex
 from indexer.disk.slots import SlotMap
 from indexer.filters.columns import Fields, ToRows
 from indexer.filters.language import Filter
@@ -33,9 +35,7 @@ from indexer.where import EVERYTHING, And, Band, Everything, Ids, Matching, Not,
 MOST_CACHED = 64  # filters, and columns, of one snapshot
 MOST_SORTED = 8
 MARGIN = 16  # results beyond those asked for: rounding may put one of them higher
-LARGEST = float(np.finfo(np.float32).max)  # of a score
 PLACES = 4096  # of an order that are remembered; a scan finds them as fast as it finds ten
-FEW = 64  # pictures that are left out of a search more cheaply behind it than by a bitmap
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Parts:
 
     fields: Fields
     values: AttributeValues
+    words: WordIndex
     places: Lru[tuple[object, ...], Scored]  # the first PLACES of orders of the whole collection
     exact_rows: int
 
@@ -78,6 +79,7 @@ class LocalSnapshot:
         self._alive = alive
         self._known = known
         self._parts = parts
+        self._words = SnapshotWords(parts.words, slots, slot_map, alive)
         self._candidates = Candidates(rows, alive, index, parts.exact_rows)
         self._filters: Lru[str, Bitmap] = Lru(MOST_CACHED)
         self._columns: Lru[str, ndarray] = Lru(MOST_CACHED)
@@ -138,12 +140,21 @@ class LocalSnapshot:
         return self.matrix.dim
 
     def nearest(
-        self, direction_D: Float32[ndarray, " d"], k: int, where: Where = EVERYTHING, *, recall: float = 0.95
+        self,
+        direction_D: Float32[ndarray, " d"],
+        k: int,
+        where: Where = EVERYTHING,
+        *,
+        recall: float = 0.95,
+        words: tuple[Words, float] | None = None,
     ) -> Matches:
-        where, without = _split(where)
+        where, without = split(where)
         allow = self.compile(where)
         direction_D = np.ascontiguousarray(direction_D, np.float32)
         found = self._candidates.best(direction_D, k + len(without), allow, recall)
+        if words is not None:
+            among = None if allow is self._alive else allow
+            found = self._words.added_to(found, self.matrix, direction_D, k + len(without), among, *words)
         best = found.best
         if without:
             keep_K = np.flatnonzero(~np.isin(best.rows_K, self._known.rows_of(without)))[:k]
@@ -187,8 +198,8 @@ class LocalSnapshot:
 
     def values(self, attribute: Attribute, ids: IdList) -> Float64[ndarray, " n"]:
         rows_N = self._known.rows_of(ids, strict=True)
-        if isinstance(attribute, Stored):
-            return self._numbers(attribute.field)[rows_N]
+        if isinstance(attribute, Stored | Words | Phrase):
+            return self._values(attribute)[rows_N]
         if len(rows_N) == 0:
             return np.empty(0)
         return compute(attribute, self.matrix, rows_N).astype(np.float64)
@@ -222,6 +233,9 @@ class LocalSnapshot:
     def statistics(self, attribute: Attribute, where: Where = EVERYTHING, *, bars: int = 1) -> Statistics:
         value_N = self._values(attribute)[self.compile(where).rows()].astype(np.float64)
         return statistics_of(value_N[~np.isnan(value_N)], bars)
+
+    def tokens(self, word: str, how: Resemblance = "equal", *, most: int = 20) -> list[Count]:
+        return self._words.counts(word, how, most)
 
     def sample(self, most: int) -> Sample:
         rows_N = self._alive.rows()
@@ -308,9 +322,9 @@ class LocalSnapshot:
         rows_K = self._candidates.best(sign * direction_D, k + MARGIN, allow, EXACT).best.rows_K
         total_K = np.zeros(len(rows_K), np.float64)
         for term, linear in terms:
-            total_K += _share(term, compute(linear, self.matrix, rows_K) if len(rows_K) else np.empty(0))
-        order_K = _first(total_K if ascending else -total_K, rows_K, k)
-        return Scored(_scores(total_K)[order_K], rows_K[order_K])
+            total_K += share_of(term, compute(linear, self.matrix, rows_K) if len(rows_K) else np.empty(0))
+        order_K = first(total_K if ascending else -total_K, rows_K, k)
+        return Scored(as_scores(total_K)[order_K], rows_K[order_K])
 
     def _by_sum(
         self,
@@ -329,16 +343,16 @@ class LocalSnapshot:
         rows_N = allow.rows()
         total_N = np.zeros(len(rows_N), np.float64)
         for term in terms:
-            share_N = _share(term, self._values_at(term.attribute, rows_N))
+            share_N = share_of(term, self._values_at(term.attribute, rows_N))
             total_N += share_N if missing_last else np.nan_to_num(share_N, nan=0.0)
-        score_N = _scores(total_N)
+        score_N = as_scores(total_N)
         keep_N = np.flatnonzero(self._behind(score_N, rows_N, after, ascending))
         total_N, score_N, rows_N = total_N[keep_N], score_N[keep_N], rows_N[keep_N]
         age_N = rows_N
         missing = int(np.count_nonzero(np.isnan(score_N)))
         if missing and len(score_N) - missing < k:  # those come into it, in an order that no edit changes
             age_N = self._numbers("id")[rows_N]
-        order_K = _first(total_N if ascending else -total_N, age_N, k)
+        order_K = first(total_N if ascending else -total_N, age_N, k)
         return Scored(score_N[order_K], rows_N[order_K])
 
     def _behind(
@@ -362,6 +376,8 @@ class LocalSnapshot:
         """For every row, NaN for a picture without one; those of deleted pictures mean nothing."""
         if isinstance(attribute, Stored):
             return self._numbers(attribute.field)
+        if isinstance(attribute, Words | Phrase):
+            return self._columns.get(repr(attribute), lambda: self._spread(attribute))
         return self._parts.values.of(attribute, self.matrix, self.file_set)
 
     def _values_at(self, attribute: Attribute, rows_N: Int64[ndarray, " n"]) -> Float[ndarray, " n"]:
@@ -377,8 +393,17 @@ class LocalSnapshot:
             value_N = self._values(attribute)[allow.rows()]
             return np.sort(value_N[~np.isnan(value_N)])
 
-        key = f"field {attribute.field}" if isinstance(attribute, Stored) else attribute.key
+        key = key_of(attribute)
         return self._sorted.get(key, make) if allow is self._alive and key is not None else make()
+
+    def _spread(self, attribute: Words | Phrase) -> Float64[ndarray, " n"]:
+        value_N = np.full(len(self.matrix), np.nan)
+        if isinstance(attribute, Phrase):
+            value_N[self._words.with_phrase(attribute.tokens)] = 1.0
+        else:
+            rows_M, value_M = self._words.matching(attribute)
+            value_N[rows_M] = value_M
+        return value_N
 
     def _numbers(self, field: str) -> Float64[ndarray, " n"]:
         """The number in `field` for each row; NaN where a picture has none."""
@@ -386,40 +411,3 @@ class LocalSnapshot:
 
     def _column(self, name: str, make: "Callable[[int, int, ToRows], ndarray]") -> ndarray:
         return self._columns.get(name, lambda: make(self.slots, len(self.matrix), self._map.rows_of))
-
-
-def _split(where: Where) -> tuple[Where, list[int]]:
-    """The condition without what leaves out a few pictures by name, and those."""
-    if isinstance(where, Everything):
-        return where, []
-    parts = where.parts if isinstance(where, And) else (where,)
-    kept, without = list[Where](), list[int]()
-    for part in parts:
-        if isinstance(part, Not) and isinstance(part.part, Ids) and len(part.part.ids) <= FEW:
-            without += part.part.ids
-        else:
-            kept.append(part)
-    if len(kept) == len(parts):
-        return where, without
-    return (kept[0] if len(kept) == 1 else And(tuple(kept)) if kept else EVERYTHING), without
-
-
-def _share(term: Term, value_N: Float[ndarray, " n"]) -> Float64[ndarray, " n"]:
-    """What a term adds to the sum of each picture."""
-    return (value_N.astype(np.float64) - term.offset) * term.scale
-
-
-def _scores(total_N: Float64[ndarray, " n"]) -> Float32[ndarray, " n"]:
-    return np.clip(total_N, -LARGEST, LARGEST).astype(np.float32)
-
-
-def _first(keys_N: Float[ndarray, " n"], age_N: ndarray, k: int) -> Int64[ndarray, " k"]:
-    """Where the `k` smallest keys stand, in order; ties go to the smaller age, NaN stands last."""
-    if k < len(keys_N):
-        # NaN sorts last in NumPy, where it belongs. A stable order among equals needs all of them,
-        # so everything as good as the k-th is kept before the final sort.
-        kth = np.partition(keys_N, k - 1)[k - 1] if k else np.float32(-np.inf)
-        keep_N = np.flatnonzero(~(keys_N > kth)) if not np.isnan(kth) else np.arange(len(keys_N))
-    else:
-        keep_N = np.arange(len(keys_N))
-    return keep_N[np.lexsort((age_N[keep_N], keys_N[keep_N]))[:k]]

@@ -231,12 +231,13 @@ class Catalog:
             (self._collection, json.dumps([int(slot) for slot in slots])),
         )
 
-    def drop_past(self, connection: Connection, before: float) -> int:
-        """Delete versions that were replaced or deleted before a time, in seconds since 1970; how many."""
+    def drop_past(self, connection: Connection, before: float) -> list[int]:
+        """Delete versions that were replaced or deleted before a time, in seconds since 1970; their slots."""
         done = connection.execute(
-            "DELETE FROM past_image WHERE collection = ? AND died_at < ?", (self._collection, before)
+            "DELETE FROM past_image WHERE collection = ? AND died_at < ? RETURNING slot",
+            (self._collection, before),
         )
-        return done.rowcount
+        return [slot for (slot,) in done.fetchall()]
 
     def tombstones(self, connection: Connection, *, after: int, until: int) -> list[int]:
         """Slots tombstoned by generations in (after, until]."""

@@ -9,9 +9,9 @@ from indexer.imaging.contact_sheet import contact_sheet
 from indexer.imaging.decode import thumbnail_of
 from rerank.match.model import DEFAULT_THRESHOLD, Match
 from rerank.types import Answer, Hit
+from service.answer_schemas import SearchAnswer
 from service.cli.console import ERR, OUT, print_json
 from service.pictures import PictureFiles
-from service.search_schemas import SearchAnswer
 
 
 def print_answer(answer: Answer, *, as_json: bool) -> None:

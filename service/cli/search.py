@@ -21,6 +21,13 @@ Percentiles = Annotated[
     list[str] | None,
     typer.Option("--percentile", help="NAME=FROM:TO, such as aesthetics=90:100 for the top tenth."),
 ]
+TextMode = Annotated[
+    str,
+    typer.Option(
+        "--mode",
+        help="hybrid: words find by vectors and by captions, names, tags; vectors, words: by one.",
+    ),
+]
 Cursor = Annotated[str | None, typer.Option("--cursor", help="From the answer before: the next page.")]
 
 
@@ -54,6 +61,7 @@ def search(
     pool: Annotated[
         int, typer.Option("--pool", min=10, max=500, help="Best hits that those three see.")
     ] = 100,
+    mode: TextMode = "hybrid",
     exact: Annotated[bool, typer.Option("--exact", help="Score every picture, whatever it takes.")] = False,
     limit: Limit = 10,
     cursor: Cursor = None,
@@ -64,7 +72,7 @@ def search(
 ) -> None:
     """Find pictures by words, by example, by taste, or by all of them together."""
     from rerank.rephrase.types import Mode
-    from rerank.types import Deduplicate, Diversify, SearchQuery
+    from rerank.types import Deduplicate, Diversify, SearchMode, SearchQuery
     from service.cli import asking
 
     query = SearchQuery(
@@ -72,6 +80,7 @@ def search(
         axes=dict(asking.weight_of(text) for text in axis or []),
         filter=asking.filter_of(condition),
         percentiles=asking.bands_of(percentile),
+        mode=asking.one_of("--mode", mode, get_args(SearchMode)),
         rephrase=None if rephrase is None else asking.one_of("--rephrase", rephrase, get_args(Mode)),
         rerank=None if rerank is None else asking.rerank_of(rerank),
         diversify=None
@@ -107,6 +116,7 @@ def rank(
             "--candidates", min=1, max=10_000, help="Of a query, this many best matches are sorted."
         ),
     ] = 200,
+    mode: TextMode = "hybrid",
     limit: Limit = 10,
     cursor: Cursor = None,
     sheet: Sheet = None,
@@ -115,7 +125,7 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Sort the collection, or the matches of a query, by an axis or a mixture of them."""
-    from rerank.types import RankQuery
+    from rerank.types import RankQuery, SearchMode
     from service.cli import asking
 
     query = RankQuery(
@@ -123,6 +133,7 @@ def rank(
         parts=asking.parts_of(words, image, like, unlike),
         filter=asking.filter_of(condition),
         percentiles=asking.bands_of(percentile),
+        mode=asking.one_of("--mode", mode, get_args(SearchMode)),
         order=asking.one_of("--order", order, ("desc", "asc")),
         candidates=candidates,
         limit=limit,

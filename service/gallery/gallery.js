@@ -88,13 +88,15 @@ function show(answer) {
 }
 
 // What a person should know before trusting the hits.
-function notes({ warnings, rewrite, match, match_probability: probability }) {
-  const said = [...warnings];
+function notes({ warnings, rewrite, words, match, match_probability: probability }) {
+  const said = [...warnings, ...words.filter(({ how }) => how === "spelling").map(respelled)];
   if (rewrite) said.unshift(rewrite.text ? `Searched for this too: ${rewrite.text}` : `Not rephrased: ${rewrite.reason}`);
   const isUnlikely = probability !== null && probability < match.threshold;
   if (isUnlikely) said.unshift(`Perhaps nothing here fits (${Math.round(100 * probability)} %).`);
   return said;
 }
+
+const respelled = ({ word, forms }) => `No picture has the word “${word}”: searched for ${forms.join(", ")} too.`;
 
 function emptyMessage(images) {
   const message = element("p", { className: "empty", textContent: images ? "No picture passes." : "No pictures yet. Add some with " });

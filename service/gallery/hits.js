@@ -28,7 +28,7 @@ export function hitCard(hit, { open, like, give }) {
   card.style.maxWidth = `${shape * ROW_HEIGHT * 1.6}px`;
   const opener = button("", { className: "open", onclick: () => open(hit) });
   opener.setAttribute("aria-label", `Open ${nameOf(hit)}`);
-  const label = element("div", { className: "label" }, element("span", { textContent: nameOf(hit) }));
+  const label = element("div", { className: "label" }, element("span", {}, ...marked(nameOf(hit), hit)), ...elsewhere(hit));
   if (Object.keys(hit.contributions).length > 1) label.append(element("div", { className: "why" }, ...whyRows(hit)));
   card.append(
     element("img", { src: contentUrl(hit.id, 320), alt: nameOf(hit), loading: "lazy" }),
@@ -40,6 +40,30 @@ export function hitCard(hit, { open, like, give }) {
     exampleButtons(give),
   );
   return card;
+}
+
+// `text` with the words that were searched for marked.
+function marked(text, hit) {
+  const found = hit.highlights.find((highlight) => highlight.text === text);
+  return found ? pieces(found) : [text];
+}
+
+function pieces({ text, spans }) {
+  const letters = [...text]; // positions count characters, not halves of them
+  const parts = [];
+  let at = 0;
+  for (const [start, end] of spans) {
+    if (start < at) continue;
+    parts.push(letters.slice(at, start).join(""), element("mark", { textContent: letters.slice(start, end).join("") }));
+    at = end;
+  }
+  return [...parts, letters.slice(at).join("")];
+}
+
+// Where words match that do not stand on the card: a tag, a folder, a date.
+function elsewhere(hit) {
+  const others = hit.highlights.filter(({ text }) => text !== nameOf(hit)).slice(0, 2);
+  return others.map((other) => element("small", { className: "match", title: other.field }, ...pieces(other)));
 }
 
 // A made picture must not be taken for a found one.

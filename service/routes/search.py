@@ -4,9 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from service.answer_schemas import SearchAnswer
 from service.deps import ClientDep, OnMissDep, Queued, ServicesDep
 from service.generation.on_miss import unmet
-from service.search_schemas import RankRequest, SearchAnswer, SearchRequest
+from service.search_schemas import RankRequest, SearchRequest
 
 router = APIRouter(tags=["search"], dependencies=[Queued])
 

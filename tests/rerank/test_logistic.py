@@ -44,6 +44,14 @@ def test_no_weights_have_less_loss(seed: int, penalty: float, bias: bool) -> Non
     assert np.abs(logistic_loss(found_F, signed_NF, penalty_F).gradient_F).max() < 1e-9
 
 
+def test_the_last_steps_change_less_than_rounding_does() -> None:
+    """Here Newton's full step, which ends at the minimum, seems to raise the loss in its last digit."""
+    rng = np.random.default_rng(231)
+    signed_NF = rng.standard_normal((40, 3)) + 0.5
+    found_F = least_loss(signed_NF, np.full(3, 0.01))
+    assert np.abs(logistic_loss(found_F, signed_NF, np.full(3, 0.01)).gradient_F).max() < 1e-9
+
+
 def test_a_step_that_goes_too_far_is_halved() -> None:
     """Newton's full steps go round in a circle here."""
     first_NF = [[0.2, -0.9, 2.0], [0.8, -0.5, -1.0], [0.0, 2.2, -0.7]]

@@ -49,7 +49,7 @@ def test_the_answer_is_what_numpy_finds(client: httpx.Client) -> None:
         assert answer["hits"][0]["score"] == pytest.approx(1.0, abs=2e-3)
         pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
         stored[hit["id"]] = float(encoder.encode_images([pixels])[0] @ query_D)
-    answer = post(client, "/search", {"query": "a red card", "limit": ALL})
+    answer = post(client, "/search", {"query": "a red card", "mode": "vectors", "limit": ALL})
     assert answer["candidates"] == {"mode": "exact", "n": ALL}
     for hit in answer["hits"]:
         assert hit["score"] == pytest.approx(stored[hit["id"]], abs=2e-3)
@@ -83,7 +83,7 @@ def test_contributions_sum_to_the_score(client: httpx.Client) -> None:
         "limit": ALL,
     }
     for hit in post(client, "/search", body)["hits"]:
-        assert set(hit["contributions"]) == {"query", "aesthetics", "recency", "age"}
+        assert set(hit["contributions"]) == {"query", "words", "aesthetics", "recency", "age"}
         assert sum(hit["contributions"].values()) == pytest.approx(hit["score"], abs=1e-4)
 
 

@@ -21,12 +21,13 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
-from indexer.attributes import Attribute, Linear, Stored, Term
+from indexer.attributes import Attribute, Linear, Phrase, Stored, Term, Words
 from indexer.errors import InvalidCursorError, InvalidInputError, NotFoundError
 from indexer.filters.language import Scalar
 from indexer.protocols import TIE, Matches, Place, Quantile, Sample, Statistics, StoreInfo, Version
 from indexer.types import Count, IdList, ImageId, ImageRow, JSONValue, Known, Metadata, NewImage
 from indexer.where import EVERYTHING, And, Band, Everything, Ids, Matching, Not, Where
+from indexer.words import words_of
 from tests.support.filter_meaning import holds, kind_and_value, number_of, scalars
 
 
@@ -52,10 +53,19 @@ class MemorySnapshot:
         return len(self._pictures)
 
     def nearest(
-        self, direction_D: Float32[ndarray, " d"], k: int, where: Where = EVERYTHING, *, recall: float = 0.95
+        self,
+        direction_D: Float32[ndarray, " d"],
+        k: int,
+        where: Where = EVERYTHING,
+        *,
+        recall: float = 0.95,
+        words: tuple[Words, float] | None = None,
     ) -> Matches:
         ids = self.ids(where)
         score = dict(zip(ids, self.values(Linear(direction_D), ids).tolist(), strict=True))
+        if words is not None:
+            for i, value in zip(ids, self.values(words[0], ids).tolist(), strict=True):
+                score[i] += 0.0 if math.isnan(value) else words[1] * value
         best = sorted(ids, key=lambda i: (-score[i], i))[:k]
         scores_K = np.array([score[i] for i in best], np.float32)
         return Matches(np.array(best, np.int64), scores_K, "exact", len(ids))
@@ -104,10 +114,25 @@ class MemorySnapshot:
     def values(self, attribute: Attribute, ids: IdList) -> Float64[ndarray, " n"]:
         if isinstance(attribute, Stored):
             return np.array([number_of(row, attribute.field) for row in self.rows(ids)], np.float64)
+        if isinstance(attribute, Words):
+            return np.array([_match(_told(row), attribute) for row in self.rows(ids)], np.float64)
+        if isinstance(attribute, Phrase):
+            has = [_holds_phrase(_told(row), attribute.tokens) for row in self.rows(ids)]
+            return np.where(has, 1.0, np.nan)
         vectors_ND = self.vectors(ids)
         if isinstance(attribute, Linear):
             return vectors_ND.astype(np.float64) @ attribute.direction_D.astype(np.float64)
         return np.array(attribute.values_of(vectors_ND), np.float64)
+
+    def tokens(
+        self, word: str, how: Literal["equal", "prefix", "part", "spelling"] = "equal", *, most: int = 20
+    ) -> list[Count]:
+        told = [
+            {token for own in _told(kept.row).values() for token in own} for kept in self._pictures.values()
+        ]
+        counted = Counter(token for own in told for token in own if _is_like(token, word, how))
+        ordered = sorted(counted.items(), key=lambda one: (-one[1], one[0]))
+        return [Count(token, count) for token, count in ordered[:most]]
 
     def groups(self, field: str, ids: IdList) -> Int64[ndarray, " n"]:
         numbers: dict[tuple[str, Scalar], int] = {}
@@ -323,3 +348,60 @@ def _seconds(value: JSONValue) -> float | None:
 
 def _plain(value: Scalar) -> Scalar:
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WEIGHT_OF = {"title": 3, "tags": 3, "caption": 2, "place": 2, "name": 2, "camera": 1, "date": 1, "ocr": 1}
+"""What an occurrence counts by the field it stands in; 1 in any other."""
+
+
+def _told(row: ImageRow) -> dict[str, list[str]]:
+    return words_of(row.uri, row.taken_at, row.metadata)
+
+
+def _match(told: Mapping[str, list[str]], words: Words) -> float:
+    """BM25F without length, as a share of the most, to the power 1.5; NaN where nothing matches."""
+    total, most = 0.0, 0.0
+    for term in words.terms:
+        count = sum(
+            factor * WEIGHT_OF.get(field, 1) * own.count(token)
+            for token, factor in term.forms
+            for field, own in told.items()
+        )
+        total += term.idf * count / (count + 1.2)
+        most += term.idf
+    return (total / most) ** 1.5 if total else math.nan
+
+
+def _holds_phrase(told: Mapping[str, list[str]], phrase: Sequence[str]) -> bool:
+    length = len(phrase)
+    return any(
+        tuple(own[at : at + length]) == tuple(phrase) for own in told.values() for at in range(len(own))
+    )
+
+
+def _is_like(token: str, word: str, how: str) -> bool:
+    match how:
+        case "equal":
+            return token == word
+        case "prefix":
+            return token.startswith(word)
+        case "part":
+            return word in token
+        case _:
+            if len(word) < 4 or token == word or _slips(token, word) > (1 if len(word) < 8 else 2):
+                return False
+            return token[:2] == word[:2] or any(word[at : at + 3] in token for at in range(len(word) - 2))
+
+
+def _slips(a: str, b: str) -> int:
+    """Letters added, left out, replaced, or swapped with their neighbour, each letter at most once."""
+    rows = [list(range(len(b) + 1))]
+    for i, x in enumerate(a, start=1):
+        row = [i]
+        for j, y in enumerate(b, start=1):
+            best = min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (x != y))
+            if i > 1 and j > 1 and (x, a[i - 2]) == (b[j - 2], y):
+                best = min(best, rows[-2][j - 2] + 1)
+            row.append(best)
+        rows.append(row)
+    return rows[-1][-1]

@@ -83,14 +83,13 @@ def recorded(root: Path, *data: str) -> Iterator[Order]:
 
     def watched_connect(*arguments: Any, **options: Any) -> sqlite3.Connection:  # noqa: ANN401
         connection = connect(*arguments, **options)
-        changes = 0
+        changes: int | None = None  # before the transaction, if it is one that writes
 
         def trace(statement: str) -> None:
             nonlocal changes
-            if (
-                statement == "COMMIT" and connection.total_changes > changes
-            ):  # of what only reads, nothing is kept
-                changes = connection.total_changes
+            if statement.startswith("BEGIN"):
+                changes = connection.total_changes if statement == "BEGIN IMMEDIATE" else None
+            elif statement == "COMMIT" and changes is not None and connection.total_changes > changes:
                 order.committed(*data)
 
         connection.set_trace_callback(trace)

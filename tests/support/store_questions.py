@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
-from indexer.attributes import Attribute, Computed, Linear, Stored, Term
+from indexer.attributes import Attribute, Computed, Linear, Phrase, Stored, Term, Words, WordTerm
 from indexer.filters.language import parse_filter
 from indexer.protocols import EXACT, TIE, Matches, Place, Snapshot
 from indexer.types import ImageId, ImageRow, JSONValue, NewImage
@@ -22,6 +22,7 @@ from tests.support.pictures import new_image, unit_vectors
 DIM = 8
 ROUNDING = 2e-6  # of a score, in float32
 Missing = Literal["last", "average"]
+HOW: tuple[Literal["equal", "prefix", "part", "spelling"], ...] = ("equal", "prefix", "part", "spelling")
 
 FILTERS: list[Any] = [
     {"match": {"n": 3}},
@@ -80,7 +81,12 @@ ALONG = Linear(unit_vectors(1, DIM, 5)[0], "along")
 ACROSS = Linear(unit_vectors(1, DIM, 6)[0])
 WIDEST, HALF = Computed(_widest, "widest"), Computed(_half, "half")
 N, PRICE, TAKEN, ABSENT, FIRST_SIZE = map(Stored, ("n", "price", "taken_at", "absent", "deep.er"))
+SEA_OR_BOAT, RED = WordTerm((("sea", 1.0), ("boat", 0.5)), 1.5), WordTerm((("red", 1.0),), 0.7)
+WORDS, NO_WORDS = Words((SEA_OR_BOAT, RED)), Words((WordTerm((("absent", 1.0),), 2.0),))
+PHRASE = Phrase(("sea", "boat"))
 ATTRIBUTES: list[Attribute] = [ALONG, ACROSS, WIDEST, HALF, N, PRICE, TAKEN, ABSENT, FIRST_SIZE]
+ATTRIBUTES += [WORDS, NO_WORDS, PHRASE]
+TOKENS = ("sea", "se", "oa", "bota", "re", "7", "januray", "absent")
 SUMS: list[list[Term]] = [
     [],
     *([Term(attribute)] for attribute in ATTRIBUTES),
@@ -88,6 +94,7 @@ SUMS: list[list[Term]] = [
     [Term(ALONG, 1.5, 0.1), Term(ACROSS, -0.5, 0.2)],
     [Term(ALONG, 3.0), Term(N, 0.25, 3.0), Term(HALF, -1.0, 0.1)],
     [Term(PRICE, -0.1, 5.0), Term(WIDEST, 2.0)],
+    [Term(ACROSS), Term(WORDS, 0.5), Term(N, 0.1)],
 ]
 
 
@@ -108,6 +115,9 @@ def wheres(ids: Sequence[ImageId]) -> list[Where]:
         Band(ACROSS, -0.05, None),
         Band(HALF, -0.2, 0.3),
         Band(ABSENT, 0.0, None),
+        Band(WORDS, 0.4, None),
+        Band(PHRASE, 0.0, None),
+        Not(Band(PHRASE, 0.0, None)),
         And(()),
         And((matching[0], third)),
         And((Band(ALONG, 0.0, None), Not(few), matching[5])),
@@ -145,6 +155,10 @@ def assert_agree(have: Snapshot, want: MemorySnapshot, step: int = 1) -> None:
         assert_orders_agree(have, want, terms, EVERYTHING)
     for attribute in ATTRIBUTES:
         np.testing.assert_allclose(have.values(attribute, ids), want.values(attribute, ids), atol=ROUNDING)
+    for word in TOKENS:
+        for how in HOW:
+            for most in (2, 20):
+                assert have.tokens(word, how, most=most) == want.tokens(word, how, most=most), (word, how)
     for field in GROUPS:
         assert_groups_agree(have, want, field, ids)
 
@@ -156,6 +170,10 @@ def assert_agree_under(have: Snapshot, want: MemorySnapshot, where: Where) -> No
         found = have.nearest(ACROSS.direction_D, k, where, recall=EXACT)
         assert found.mode == "exact"
         assert_matches(found, want.nearest(ACROSS.direction_D, k, where), want, [Term(ACROSS)])
+        for words, scale in ((WORDS, 0.5), (NO_WORDS, 1.0)):
+            both = have.nearest(ACROSS.direction_D, k, where, recall=EXACT, words=(words, scale))
+            expected = want.nearest(ACROSS.direction_D, k, where, words=(words, scale))
+            assert_matches(both, expected, want, [Term(ACROSS), Term(words, scale)])
     for terms in (SUMS[1], SUMS[2], SUMS[5], SUMS[-2]):
         assert_orders_agree(have, want, terms, where)
     for field in FACETS:

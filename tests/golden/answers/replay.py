@@ -71,8 +71,18 @@ class Session:
         return self._client.get(f"/images/{image_id}").status_code == 200
 
     def again(self, steps: Sequence[Step]) -> list[Step]:
-        """The same requests in the same order, with the cursors that are answered now."""
-        return [self.ask(step.method, step.path, step.body, cursor_of=step.cursor_of) for step in steps]
+        """The same requests in the same order, with the cursors that are answered now.
+
+        They are of a version that searched by vectors only, so that is what they ask for.
+        """
+        return [
+            self.ask(step.method, step.path, _by_vectors(step), cursor_of=step.cursor_of) for step in steps
+        ]
+
+
+def _by_vectors(step: Step) -> dict[str, Any] | None:
+    is_search = step.path.startswith(("/search", "/rank"))
+    return {"mode": "vectors"} | step.body if is_search and step.body is not None else step.body
 
 
 @contextmanager
