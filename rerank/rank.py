@@ -60,7 +60,7 @@ class Ranker:
         clock.lap("encode")
         cursor = opened(cursor, self._fingerprint(query, asked.direction_D, said), snapshot.version)
         unit = 1.0 if asked.is_empty else self._scorer.spread(asked.direction_D, snapshot).std
-        told = wording(said, snapshot, query.words_weight, unit, cursor.words, typing=False)
+        told = wording(said, snapshot, query.words_weight, unit, cursor.words, mode=query.mode, typing=False)
         clock.lap("words")
         limits = self._scorer.limits(query.percentiles, snapshot, cursor.limits)
         cursor = replace(cursor, limits=limits, words=told.fixed)

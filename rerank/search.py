@@ -93,7 +93,9 @@ class Searcher:
             raise InvalidCursorError("this cursor is damaged: send it back exactly as it came")
         limits = self._scorer.limits(query.percentiles, snapshot, cursor.limits)
         unit = 1.0 if asked.is_empty else self._scorer.spread(asked.direction_D, snapshot).std
-        told = wording(said, snapshot, query.words_weight, unit, cursor.words, typing=query.typing)
+        told = wording(
+            said, snapshot, query.words_weight, unit, cursor.words, mode=query.mode, typing=query.typing
+        )
         clock.lap("words")
         cursor = replace(cursor, limits=limits, words=told.fixed)
         rewrite = self._rephrased(query)

@@ -170,11 +170,12 @@ class Sought:
     """How a word of a query is looked for: `forms` are the tokens that at most `pictures` pictures hold.
 
     `equal`: as it is. `prefix`: as what begins with it. Where no picture holds it, as what contains it
-    (`part`), or as what is spelled nearly alike (`spelling`). No forms: no picture has anything like it.
+    (`part`), or as what is spelled nearly alike (`spelling`). `common`: so many hold it that it is left to
+    the vectors. No forms: no picture has anything like it.
     """
 
     word: str
-    how: Literal["equal", "prefix", "part", "spelling"]
+    how: Literal["equal", "prefix", "part", "spelling", "common"]
     forms: tuple[str, ...]
     pictures: int
 

@@ -6,7 +6,7 @@ does, words that one slip of the finger makes of it: the answer says so.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from indexer.attributes import Phrase, Words, WordTerm
@@ -21,6 +21,7 @@ FULL_MATCH = 18.0  # what a value of 1 counts, in standard deviations of the que
 LARGEST_WEIGHT = 1e3
 MOST_WORDS = 32  # of a query; those that tell pictures apart best
 MOST_FORMS = 20
+MOST_COMMON, FEW_MATCHES = 0.1, 10_000  # a word that more pictures hold tells little, and costs much
 SHORTEST_PART = 3  # letters of a word that is looked for inside of others
 FACTORS = {"equal": 1.0, "prefix": 0.8, "part": 0.6, "spelling": 0.6}
 LONGEST_EXCERPT = 160  # characters
@@ -106,6 +107,7 @@ def wording(
     unit: float,
     fixed: Fixed | None,
     *,
+    mode: SearchMode,
     typing: bool,
 ) -> Wording:
     """Look a query's words up in a snapshot.
@@ -116,6 +118,7 @@ def wording(
         weight: 1 makes a value of 1 count FULL_MATCH times `unit`; 0 leaves words out.
         unit: The standard deviation of the query's inner product.
         fixed: What the first page found.
+        mode: Beside vectors, words that very many pictures hold are left out: all of those would be scored.
         typing: The last word may not be at its end yet.
     """
     if not 0 <= weight <= LARGEST_WEIGHT:
@@ -133,9 +136,13 @@ def wording(
     telling = [word for word in query.words if word not in STOP_WORDS] or list(query.words)
     last = query.words[-1:] if typing else ()
     sought = [_sought(word, snapshot, typing=word in last) for word in telling[:MOST_WORDS]]
-    if not any(word.pictures for word in sought):
+    if mode == "hybrid":
+        common = max(FEW_MATCHES, MOST_COMMON * snapshot.images)
+        sought = [replace(word, how="common") if word.pictures > common else word for word in sought]
+    counted = [word for word in sought if word.how != "common"]
+    if not any(word.pictures for word in counted):
         return Wording(required=required, sought=tuple(sought))
-    terms = tuple(_term(word, snapshot.images) for word in sought)
+    terms = tuple(_term(word, snapshot.images) for word in counted)
     return Wording(Words(terms), weight * FULL_MATCH * unit, required, tuple(sought))
 
 

@@ -31,11 +31,12 @@ class SoughtBody(BaseModel):
     """How a word of the query was looked for: as the tokens `forms`, which `pictures` pictures hold.
 
     `equal`: as it is; `prefix`: as what begins with it. Where no picture holds it: as what contains it
-    (`part`), or as what is spelled nearly alike (`spelling`). No forms: there is nothing like it.
+    (`part`), or as what is spelled nearly alike (`spelling`). `common`: so many hold it that it is left to
+    the vectors. No forms: there is nothing like it.
     """
 
     word: str
-    how: Literal["equal", "prefix", "part", "spelling"]
+    how: Literal["equal", "prefix", "part", "spelling", "common"]
     forms: list[str]
     pictures: int
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from indexer.disk.files import writing
 from indexer.imaging.contact_sheet import contact_sheet
@@ -10,8 +11,10 @@ from indexer.imaging.decode import thumbnail_of
 from rerank.match.model import DEFAULT_THRESHOLD, Match
 from rerank.types import Answer, Hit
 from service.answer_schemas import SearchAnswer
-from service.cli.console import ERR, OUT, print_json
+from service.cli.console import ERR, OUT, plain, print_json
 from service.pictures import PictureFiles
+
+NOTE = Text("note:", "yellow")
 
 
 def print_answer(answer: Answer, *, as_json: bool) -> None:
@@ -21,15 +24,19 @@ def print_answer(answer: Answer, *, as_json: bool) -> None:
         return
     if answer.rewrite is not None:
         found = answer.rewrite
-        ERR.print(f"[cyan]{found.outcome}:[/] {found.text or found.reason}", soft_wrap=True)
+        ERR.print(plain(f"{found.outcome}:", "cyan"), plain(found.text or found.reason), soft_wrap=True)
     if isinstance(answer.match, Match) and answer.match.probability < DEFAULT_THRESHOLD:
-        ERR.print(f"[yellow]note:[/] perhaps nothing fits ({answer.match.probability:.0%})", soft_wrap=True)
+        ERR.print(NOTE, plain(f"perhaps nothing fits ({answer.match.probability:.0%})"), soft_wrap=True)
     for warning in answer.warnings:
-        ERR.print(f"[yellow]note:[/] {warning}", soft_wrap=True)
+        ERR.print(NOTE, plain(warning), soft_wrap=True)
+    for sought in answer.words:
+        if sought.how == "spelling":
+            forms = ", ".join(sought.forms)
+            ERR.print(NOTE, plain(f"no picture has the word {sought.word!r}: searched for {forms} too"))
     terms = list(dict.fromkeys(term for hit in answer.hits for term in hit.contributions))
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("id", "score", *(terms if len(terms) > 1 else ())):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(plain(heading), justify="right", no_wrap=True)
     table.add_column("picture", overflow="fold")
     for hit in answer.hits:
         shares = [f"{hit.contributions.get(term, 0.0):+.3f}" for term in terms] if len(terms) > 1 else []
@@ -37,7 +44,8 @@ def print_answer(answer: Answer, *, as_json: bool) -> None:
         table.add_row(str(hit.image.id), score, *shares, _describe(hit))
     OUT.print(table)
     total_ms = answer.timings_ms["total"]
-    OUT.print(f"[dim]{answer.images} pictures · {answer.mode} · {total_ms:.0f} ms · {answer.model_id}[/]")
+    summary = f"{answer.images} pictures · {answer.mode} · {total_ms:.0f} ms · {answer.model_id}"
+    OUT.print(plain(summary, "dim"))
 
 
 def write_sheet(answer: Answer, pictures: PictureFiles, path: Path) -> None:
@@ -52,9 +60,10 @@ def write_sheet(answer: Answer, pictures: PictureFiles, path: Path) -> None:
         tiles.append((data, f"{hit.image.id}{score}"))
     with writing(path):
         path.write_bytes(contact_sheet(tiles))
-    ERR.print(f"contact sheet: {path}")
+    ERR.print(plain(f"contact sheet: {path}"), soft_wrap=True)
 
 
-def _describe(hit: Hit) -> str:
+def _describe(hit: Hit) -> Text:
     caption = hit.image.metadata.get("caption")
-    return f"{hit.image.uri}\n  [dim]{caption}[/]" if isinstance(caption, str) else hit.image.uri
+    uri = plain(hit.image.uri)
+    return Text.assemble(uri, "\n  ", plain(caption, "dim")) if isinstance(caption, str) else uri

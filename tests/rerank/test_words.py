@@ -118,6 +118,17 @@ def test_the_contribution_of_words_is_bm25_in_deviations_of_the_query(engine: En
     assert "words" not in unit.hits[0].contributions
 
 
+def test_a_word_that_very_many_hold_is_left_to_the_vectors(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rerank.words.FEW_MATCHES", 1)
+    answer = engine.search(SearchQuery((TextPart("adelaide rosella"),)))
+    assert [(word.word, word.how) for word in answer.words] == [("adelaide", "common"), ("rosella", "equal")]
+    assert [hit.image.uri[-11:] for hit in answer.hits if hit.contributions["words"]] == ["rosella.png"]
+    assert found(engine, "adelaide", mode="words") == ["rosella", "magpie"]
+    assert "words" not in engine.search(SearchQuery((TextPart("adelaide"),))).hits[0].contributions
+
+
 def test_a_word_that_is_being_typed_may_go_on(engine: Engine) -> None:
     assert found(engine, "adelaide ros", mode="words", typing=True)[0] == "rosella"
     assert found(engine, "ope", mode="words", typing=True) == ["oslo"]

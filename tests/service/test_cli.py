@@ -73,6 +73,25 @@ def test_a_day_with_kallos(library: Path, tmp_path: Path, capsys: pytest.Capture
     assert (models["builtin"]["status"], models["builtin"]["licence"]) == ("installed", "Apache-2.0")
 
 
+def test_what_people_wrote_is_printed_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KALLOS_DATA_DIR", str(tmp_path / "data"))
+    odd = tmp_path / "odd" / "a[bold]x [close].png"
+    odd.parent.mkdir()
+    odd.write_bytes(encoded(noise(3, (40, 30))))
+    odd.with_suffix(".txt").write_text("closing [/b] tag, a \x1b[31mred\x1b[0m parrot\n", "utf-8")
+    assert run_json(capsys, "index", odd.parent)["indexed"] == 1
+    for arguments in (("search", "parot"), ("search", "--mode", "words", "parrot"), ("rank",)):
+        assert main([*arguments]) == 0
+        printed = capsys.readouterr()
+        assert "a[bold]x [close].png" in printed.out.replace("\n", "")
+        assert "closing [/b] tag" in printed.out
+        assert "\x1b" not in printed.out
+        assert "Traceback" not in printed.err
+        assert ("searched for parrot too" in printed.err) == (arguments == ("search", "parot"))
+
+
 def test_sync_follows_the_folder(library: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "index", library)
     (library / "red.png").unlink()

@@ -79,6 +79,7 @@ def test_a_person_searches_drops_a_picture_and_follows_their_taste(page: Page, c
     with page.expect_request("**/feedback") as told:
         page.locator(".hit .open").first.click()
     assert told.value.post_data_json == {"query": "a red card", "image": shown(page)[0], "action": "click"}
+    expect(page.locator(".hit mark").first).to_have_text("red")
     expect(page.locator("dialog .why b")).to_have_text(["query", "words", "aesthetics"])
     first = shown(page)[0]
     page.get_by_role("dialog").get_by_role("button", name="More like this").click()
