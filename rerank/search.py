@@ -9,6 +9,7 @@ linear in x makes every eligible picture be scored. What is asked of the hits as
 Dimension key   N eligible pictures, K hits, D embedding
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -110,7 +111,7 @@ class Searcher:
         if rewrite is not None and rewrite.text is not None:
             hits = self._credited(query, plan, asked, rewrite.text, hits)
             clock.lap("credit")
-        match = self._judged(query, asked, plan)
+        match = self._judged(query, asked, plan, hits)
         clock.lap("match")
         return Answer(
             hits=hits,
@@ -174,13 +175,19 @@ class Searcher:
             return Rewrite(query.rephrase, "original", "not_needed", None, reason, 0.0, None)
         return self._rephraser.rephrase(text.text, query.rephrase)
 
-    def _judged(self, query: SearchQuery, asked: Question, plan: Plan) -> Match | str:
-        """How probable it is that something fits the words, whatever the axes; or why that is not known."""
+    def _judged(self, query: SearchQuery, asked: Question, plan: Plan, hits: Sequence[Hit]) -> Match | str:
+        """How probable it is that something fits the words, whatever the axes; or why that is not known.
+
+        Vectors alone are judged. Where all words of the query are written about a hit, they are no judge.
+        """
         if query.cursor is not None:
             return "the first page says it"
         if not query.parts or not all(isinstance(part, TextPart) and part.weight > 0 for part in query.parts):
             return "only words are judged"
-        snapshot = plan.snapshot
+        snapshot, ids = plan.snapshot, [hit.image.id for hit in hits]
+        has = [~np.isnan(snapshot.values(word, ids)) for word in plan.wording.each]
+        if has and np.all(has, axis=0).any():
+            return "all words of the query are written about one of the hits"
         model = self._matches.of(snapshot)
         if isinstance(model, str):
             return model

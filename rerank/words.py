@@ -55,6 +55,14 @@ class Wording:
         return None if self.words is None else (self.scale, self.words.terms)
 
     @property
+    def each(self) -> tuple[Words, ...]:
+        """An attribute for each word of the query; none where a word is not looked for as it was typed."""
+        typed = self.words is not None and all(word.how in ("equal", "prefix") for word in self.sought)
+        if not typed or not all(word.pictures for word in self.sought):
+            return ()
+        return tuple(Words((term,)) for term in self.words.terms) if self.words is not None else ()
+
+    @property
     def matched(self) -> Where:
         """Pictures with at least one of the words."""
         return Ids(()) if self.words is None else Band(self.words, 0.0, None)

@@ -4,7 +4,7 @@ Dimension key   N rows, K results
 """
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from numpy import ndarray
 
 from indexer.attributes import Attribute, Phrase, Stored, Term, Words
@@ -28,6 +28,11 @@ def split(where: Where) -> tuple[Where, list[int]]:
     if len(kept) == len(parts):
         return where, without
     return (kept[0] if len(kept) == 1 else And(tuple(kept)) if kept else EVERYTHING), without
+
+
+def are_inside(value_N: Float[ndarray, " n"], low: float, high: float | None) -> Bool[ndarray, " n"]:
+    """Whether values lie in a band; NaN does not."""
+    return value_N >= low if high is None else (value_N >= low) & (value_N < high)
 
 
 def key_of(attribute: Attribute) -> str | None:

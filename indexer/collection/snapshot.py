@@ -22,7 +22,7 @@ from indexer.attributes import Attribute, Linear, Phrase, Stored, Term, Words
 from indexer.collection.attribute_values import AttributeValues, compute, statistics_of
 from indexer.collection.candidates import Candidates
 from indexer.collection.known_rows import KnownRows
-from indexer.collection.ordering import as_scores, first, key_of, share_of, split
+from indexer.collection.ordering import are_inside, as_scores, first, key_of, share_of, split
 from indexer.collection.word_index import Resemblance, SnapshotWords, WordIndex
 from indexer.disk.slots import SlotMap
 from indexer.filters.columns import Fields, ToRows
@@ -198,8 +198,10 @@ class LocalSnapshot:
 
     def values(self, attribute: Attribute, ids: IdList) -> Float64[ndarray, " n"]:
         rows_N = self._known.rows_of(ids, strict=True)
-        if isinstance(attribute, Stored | Words | Phrase):
-            return self._values(attribute)[rows_N]
+        if isinstance(attribute, Stored):
+            return self._numbers(attribute.field)[rows_N]
+        if isinstance(attribute, Words | Phrase):
+            return self._words.values(attribute, rows_N)
         if len(rows_N) == 0:
             return np.empty(0)
         return compute(attribute, self.matrix, rows_N).astype(np.float64)
@@ -258,12 +260,11 @@ class LocalSnapshot:
                 return self._select(condition)
             case Ids(ids):
                 return Bitmap.of(self._known.rows_of(ids), len(self.matrix))
+            case Band(Words() | Phrase() as attribute, low, high):
+                rows_M, value_M = self._words.matching(attribute)
+                return Bitmap.of(rows_M[are_inside(value_M, low, high)], len(self.matrix))
             case Band(attribute, low, high):
-                value_N = self._values(attribute)
-                inside_N = value_N >= low  # NaN compares false
-                if high is not None:
-                    inside_N &= value_N < high
-                return Bitmap.of_mask(inside_N) & self._alive
+                return Bitmap.of_mask(are_inside(self._values(attribute), low, high)) & self._alive
             case And(parts):
                 return reduce(Bitmap.__and__, map(self.compile, parts), self._alive)
             case Not(part):
@@ -377,13 +378,15 @@ class LocalSnapshot:
         if isinstance(attribute, Stored):
             return self._numbers(attribute.field)
         if isinstance(attribute, Words | Phrase):
-            return self._columns.get(repr(attribute), lambda: self._spread(attribute))
+            return self._words.values(attribute, np.arange(len(self.matrix)))
         return self._parts.values.of(attribute, self.matrix, self.file_set)
 
     def _values_at(self, attribute: Attribute, rows_N: Int64[ndarray, " n"]) -> Float[ndarray, " n"]:
         """Of some rows: where the values of all are not kept, no others are computed."""
         if isinstance(attribute, Linear) and attribute.key is None:
             return compute(attribute, self.matrix, rows_N) if len(rows_N) else np.empty(0, np.float32)
+        if isinstance(attribute, Words | Phrase):
+            return self._words.values(attribute, rows_N)
         return self._values(attribute)[rows_N]
 
     def _in_order(self, attribute: Attribute, allow: Bitmap) -> Float[ndarray, " n"]:
@@ -395,15 +398,6 @@ class LocalSnapshot:
 
         key = key_of(attribute)
         return self._sorted.get(key, make) if allow is self._alive and key is not None else make()
-
-    def _spread(self, attribute: Words | Phrase) -> Float64[ndarray, " n"]:
-        value_N = np.full(len(self.matrix), np.nan)
-        if isinstance(attribute, Phrase):
-            value_N[self._words.with_phrase(attribute.tokens)] = 1.0
-        else:
-            rows_M, value_M = self._words.matching(attribute)
-            value_N[rows_M] = value_M
-        return value_N
 
     def _numbers(self, field: str) -> Float64[ndarray, " n"]:
         """The number in `field` for each row; NaN where a picture has none."""

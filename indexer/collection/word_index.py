@@ -15,7 +15,7 @@ from rapidfuzz.distance import OSA
 
 from indexer.ann.bitmap import Bitmap
 from indexer.ann.rows import Rows, Scored
-from indexer.attributes import SATURATION, TOGETHER, Words
+from indexer.attributes import SATURATION, TOGETHER, Phrase, Words
 from indexer.collection.candidates import Found
 from indexer.disk.slots import SlotMap
 from indexer.lru import Lru
@@ -27,6 +27,7 @@ from indexer.words import WEIGHTS
 
 SMALLEST = 1e-300  # that can be divided by
 MOST_BYTES = 64 << 20  # of occurrences that are kept
+MOST_FOUND = 32  # queries whose matches a snapshot remembers: values, pages and reasons ask again
 MOST_RESEMBLING = 2000  # tokens whose spelling is compared
 MOST_COUNTED = 50  # of those, the most alike ones, whose pictures are counted
 
@@ -103,9 +104,24 @@ class SnapshotWords:
         self._slots = slots
         self._map = slot_map
         self._alive = alive
+        self._found: Lru[Words | Phrase, tuple[ndarray, ndarray]] = Lru(MOST_FOUND)
 
-    def matching(self, words: Words) -> tuple[Int64[ndarray, " m"], Float64[ndarray, " m"]]:
-        """(rows, values) of the pictures with at least one of the words; rows rise."""
+    def values(self, attribute: Words | Phrase, rows_N: Int64[ndarray, " n"]) -> Float64[ndarray, " n"]:
+        """Of some live rows; NaN where a picture has none."""
+        rows_M, value_M = self.matching(attribute)
+        if len(rows_M) == 0:
+            return np.full(len(rows_N), np.nan)
+        at_N = np.minimum(np.searchsorted(rows_M, rows_N), len(rows_M) - 1)
+        return np.where(rows_M[at_N] == rows_N, value_M[at_N], np.nan)
+
+    def matching(self, attribute: Words | Phrase) -> tuple[Int64[ndarray, " m"], Float64[ndarray, " m"]]:
+        """(rows, values) of the pictures that have a value; rows rise."""
+        return self._found.get(
+            attribute,
+            lambda: self._phrase(attribute) if isinstance(attribute, Phrase) else self._sum(attribute),
+        )
+
+    def _sum(self, words: Words) -> tuple[Int64[ndarray, " m"], Float64[ndarray, " m"]]:
         shares = [self._share(term.forms, term.idf) for term in words.terms]
         rows_M = np.unique(np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in shares)]))
         total_M = np.zeros(len(rows_M))
@@ -142,10 +158,9 @@ class SnapshotWords:
         also = 0 if found.mode == "exact" else len(rows_N) - len(rest)
         return Found(Scored.best_of(scores_N, rows_N, k), found.mode, found.candidates + also)
 
-    def with_phrase(self, phrase: Sequence[str]) -> Int64[ndarray, " m"]:
-        """Rows with the tokens one after another in a field, rising."""
-        rows_E, _ = self._rows(np.array(self._index.slots_with(phrase), np.int64))
-        return np.sort(rows_E)
+    def _phrase(self, phrase: Phrase) -> tuple[Int64[ndarray, " m"], Float64[ndarray, " m"]]:
+        rows_E, _ = self._rows(np.array(self._index.slots_with(phrase.tokens), np.int64))
+        return np.sort(rows_E), np.ones(len(rows_E))
 
     def counts(self, word: str, how: Resemblance, most: int) -> list[Count]:
         """How many pictures hold each token that is like `word`; the most frequent first, then by text."""

@@ -160,3 +160,17 @@ def test_a_ranking_orders_the_matches_of_words(engine: Engine, collection: Colle
     assert [names[hit.image.id] for hit in engine.rank(query).hits] == ["magpie", "rosella"]
     few = RankQuery(axes={"number": 1.0}, parts=(TextPart("adelaide branch"),), candidates=2)
     assert [names[hit.image.id] for hit in engine.rank(few).hits] == ["magpie", "rosella"]
+
+
+def test_where_all_words_are_written_about_a_hit_nothing_is_said_to_be_missing(engine: Engine) -> None:
+    written = "all words of the query are written about one of the hits"
+    for text, is_written in (
+        ("Adelaide Rosella", True),
+        ("the rosella", True),
+        ("rosella oslo", False),  # in two pictures
+        ("rosela", False),
+        ("rosella elephant", False),
+    ):
+        match = engine.search(SearchQuery((TextPart(text),))).match
+        assert (match == written) == is_written, text
+    assert engine.search(SearchQuery((TextPart("rosella"),), mode="vectors")).match != written
