@@ -39,22 +39,23 @@ TOGETHER = 1.5  # 1 would add words up; see docs/words.md for what was tried
 
 @dataclass(frozen=True, slots=True)
 class WordTerm:
-    """A word of a query: the tokens it is looked for as, each with what an occurrence counts, and how much
-    it tells pictures apart (its inverse document frequency).
+    """A word of a query: the tokens it is looked for as, how much it tells pictures apart (its inverse
+    document frequency), and what of that a match counts.
     """
 
-    forms: tuple[tuple[str, float], ...]
+    forms: tuple[str, ...]
     idf: float
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
     """How well a picture's words match a query's, in (0, 1): no value where none of them does.
 
-        (Σ_t idf_t · n_t / (n_t + SATURATION) / Σ_t idf_t) ** TOGETHER
+        (Σ_t share_t · idf_t · n_t / (n_t + SATURATION) / Σ_t idf_t) ** TOGETHER
 
-    n_t adds up the occurrences of the forms of word t in the picture, each times what the form counts and
-    the weight of the field it stands in (`indexer.words.WEIGHTS`). This is BM25F (Robertson, Zaragoza and
+    n_t adds up the occurrences of the forms of word t in the picture, each times the weight of the field
+    it stands in (`indexer.words.WEIGHTS`). This is BM25F (Robertson, Zaragoza and
     Taylor 2004) without its length: captions and names are short. It depends on nothing but the picture.
     The power is our own: many of the words in one picture count more than each of them alone.
     """

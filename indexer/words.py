@@ -16,6 +16,7 @@ from indexer.types import JSONValue, Metadata
 
 LONGEST_TOKEN = 64  # characters; a longer run is no word
 MOST_TOKENS = 4096  # of one field of a picture
+BREAK = "·"  # no token: phrases end at the end of a text
 FOLDERS = 3  # that lead to a file, whose names are words too
 
 WEIGHTS: Mapping[str, float] = {
@@ -96,23 +97,25 @@ def tokens(text: str) -> list[str]:
 
 
 def words_of(uri: str, taken_at: float | None, metadata: Metadata) -> dict[str, list[str]]:
-    """The tokens of a picture by the fields of WEIGHTS that it has; those of a list follow one another.
+    """The tokens of a picture by the fields of WEIGHTS that it has, with a BREAK between two texts.
 
     `taken_at` is in seconds since 1970 and gives the year, the month and the season. Of `uri`, the name of
     the file and those of the FOLDERS above it count.
     """
-    texts: dict[str, list[str]] = {}
+    words: dict[str, list[str]] = {}
     for field, text in texts_of(uri, taken_at, metadata):
-        texts.setdefault(field, []).append(text)
-    words = {field: [token for text in own for token in tokens(text)] for field, own in texts.items()}
-    return {field: own[:MOST_TOKENS] for field, own in words.items() if own}
+        if found := tokens(text):
+            have = words.setdefault(field, [])
+            have += [BREAK, *found] if have else found
+    return {field: own[:MOST_TOKENS] for field, own in words.items()}
 
 
 def texts_of(uri: str, taken_at: float | None, metadata: Metadata) -> Iterator[tuple[str, str]]:
     """(field, text) of everything in which a picture can be found by words."""
     yield "name", _path_of(uri)
     if taken_at is not None:
-        yield "date", _date_words(taken_at, metadata)
+        for text in _date_words(taken_at, metadata):
+            yield "date", text
     yield from _texts(metadata, "other")
 
 
@@ -138,37 +141,42 @@ def _path_of(uri: str) -> str:
     return "/".join([*folders[-FOLDERS:], name.rpartition(".")[0] or name])
 
 
-def _date_words(seconds: float, metadata: Metadata) -> str:
+def _date_words(seconds: float, metadata: Metadata) -> tuple[str, ...]:
     try:
         date = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     except OverflowError:
-        return ""
+        return ()
     latitude = metadata.get("latitude")
     is_south = isinstance(latitude, int | float) and latitude < 0
     season = SEASONS[(date.month % 12 // 3 + 2 * is_south) % 4]
-    return f"{date.year} {MONTHS[date.month - 1]} {season}"
+    return f"{MONTHS[date.month - 1]} {date.year}", f"{season} {date.year}"
 
 
 @dataclass(frozen=True, slots=True)
 class WordQuery:
     """What a typed text asks for. `words` are looked for one by one and counted; each of `phrases` has to
     stand in a picture's words as it is; none of `without` may. `text` is what an encoder should read.
+    `last` is the word that the text ends with, which may go on while it is being typed.
     """
 
     words: tuple[str, ...]
     phrases: tuple[tuple[str, ...], ...]
     without: tuple[tuple[str, ...], ...]
     text: str
+    last: str | None = None
 
 
+TYPESET = str.maketrans(dict.fromkeys("“”„‟«»〝〞＂", '"') | dict.fromkeys("‐‑‒–−－", "-"))
 PIECE = re.compile(r'(?:(?<=\s)|^)(-)?(?:"([^"]*)"|(?<=-)(\S+))|"([^"]*)"')
 
 
 def parse(text: str) -> WordQuery:
     """`red car "old town" -truck -"sports car"`: words, a phrase, and what must not be there.
 
-    A hyphen counts only before a word: "black-and-white" is three words.
+    A hyphen counts only before a word: "black-and-white" is three words. Quotation marks and dashes may be
+    those of a typesetter.
     """
+    text = text.translate(TYPESET)
     phrases: list[tuple[str, ...]] = []
     without: list[tuple[str, ...]] = []
     kept: list[str] = []
@@ -186,9 +194,11 @@ def parse(text: str) -> WordQuery:
             if own:
                 phrases.append(own)
     kept.append(text[at:])
+    ends_in_word = text[at:].strip() and not text[-1:].isspace()
     rest = " ".join(" ".join(kept).split())
     words = tuple(dict.fromkeys(tokens(rest)))
-    return WordQuery(words, tuple(dict.fromkeys(phrases)), tuple(dict.fromkeys(without)), rest)
+    last = tokens(rest)[-1] if ends_in_word and words else None
+    return WordQuery(words, tuple(dict.fromkeys(phrases)), tuple(dict.fromkeys(without)), rest, last)
 
 
 def spans(text: str, wanted: Sequence[str]) -> list[tuple[int, int]]:

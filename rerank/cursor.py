@@ -52,7 +52,8 @@ class Cursor:
     def encode(self) -> str:
         version = [self.version.number, *self.version.detail]
         fields = [self.fingerprint, version, self.shown, self.score, self.ties, self.scales]
-        words = None if self.words is None else (self.words[0], [(t.idf, t.forms) for t in self.words[1]])
+        terms = [] if self.words is None else [(t.idf, t.share, t.forms) for t in self.words[1]]
+        words = None if self.words is None else (self.words[0], terms)
         fields += [self.limits, self.rewrite, self.queue, words]
         return (
             base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
@@ -83,7 +84,7 @@ class Cursor:
         reals = [cursor.score, *(bound for limits in cursor.limits.values() for bound in limits)]
         if cursor.words is not None:
             scale, terms = cursor.words
-            reals += [scale, *(real for t in terms for real in (t.idf, *(factor for _, factor in t.forms)))]
+            reals += [scale, *(real for term in terms for real in (term.idf, term.share))]
         reals += [number for scale in cursor.scales.values() for number in scale]
         if (
             not all(0 <= number < LARGEST for number in numbers)
@@ -108,11 +109,11 @@ def opened(cursor: Cursor | None, fingerprint: str, version: Version) -> Cursor:
     return cursor
 
 
-def _word(term: "tuple[object, list[tuple[object, object]]]") -> WordTerm:
-    idf, forms = term
+def _word(term: "tuple[object, object, list[object]]") -> WordTerm:
+    idf, share, forms = term
     if len(forms) > MOST_FORMS:
         raise ValueError(f"{len(forms)} forms of a word")
-    return WordTerm(tuple((str(form), float(str(factor))) for form, factor in forms), float(str(idf)))
+    return WordTerm(tuple(str(form) for form in forms), float(str(idf)), float(str(share)))
 
 
 def _number(value: object) -> float | None:

@@ -90,7 +90,7 @@ class Ranker:
             model_id=self._queries.model_id,
             timings_ms=clock.laps(),
             words=told.sought,
-            warnings=warnings(terms),
+            warnings=(*warnings(terms), *told.warnings),
         )
 
     def distribution(self, name: str, snapshot: Snapshot, *, bars: int) -> Distribution:

@@ -131,7 +131,7 @@ class Searcher:
             match=match,
             words=told.sought,
             vendi=page.vendi,
-            warnings=warnings(plan.terms),
+            warnings=(*warnings(plan.terms), *told.warnings),
         )
 
     def _plan(

@@ -17,20 +17,21 @@ from indexer.where import Band, Ids, Not, Where
 from indexer.words import WordQuery, parse, spans, texts_of
 from rerank.types import Highlight, Part, SearchMode, Sought, TextPart
 
-FULL_MATCH = 18.0  # what a value of 1 counts, in standard deviations of the query's inner product
+FULL_MATCH = 10.0  # what a value of 1 counts, in standard deviations of the query's inner product
 LARGEST_WEIGHT = 1e3
-MOST_WORDS = 32  # of a query; those that tell pictures apart best
-MOST_FORMS = 20
+MOST_WORDS = 64  # of a query: the first
+MOST_FORMS = 50
 MOST_COMMON, FEW_MATCHES = 0.1, 10_000  # a word that more pictures hold tells little, and costs much
-SHORTEST_PART = 3  # letters of a word that is looked for inside of others
-FACTORS = {"equal": 1.0, "prefix": 0.8, "part": 0.6, "spelling": 0.6}
+SHORTEST_PART, SHORTEST_BESIDE = 3, 5  # letters of a word that may be a part or a slip; beside vectors
+"""Short words are parts of many others: a taxi, which vectors know, is no tapir."""
+GUESS = 0.3  # what a part or a slip counts of its word: beside vectors it may tip a balance, no more
 LONGEST_EXCERPT = 160  # characters
 
 # Of the languages that captions are mostly in; a text that consists of them is looked for as it is.
 _STOP_WORDS = """
 a an and are as at be by for from has he her his in is it its of on or she that the their them they this
 to was were what when which who will with am auf aus bei das dem den der des die ein eine einem einen
-einer eines fur ist mit nach oder sich und unter von vor zu zum zur uber au aux avec ce ces dans de du
+einer eines fur ist mit nach oder sich und unter von vor zu zum au aux avec ce ces dans de du
 elle en est et il la le les leur par pas pour que qui sur un une al con del el es las lo los para por se
 su una y da di e gli i nel nella o per uno della dei delle das do dos em na nas no nos os um uma aan dat
 een het op te van voor
@@ -48,6 +49,7 @@ class Wording:
     scale: float = 0.0
     required: tuple[Where, ...] = ()
     sought: tuple[Sought, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def fixed(self) -> "Fixed | None":
@@ -71,12 +73,13 @@ class Wording:
         """Where a picture's words match: excerpts, in the order of its texts."""
         if self.words is None:
             return ()
-        tokens = [token for term in self.words.terms for token, _ in term.forms]
+        tokens = [token for term in self.words.terms for token in term.forms]
         found = (
             (field, text, spans(text, tokens))
             for field, text in texts_of(image.uri, image.taken_at, image.metadata)
         )
-        return tuple(_excerpt(field, text, where) for field, text, where in found if where)
+        shown = {text: _excerpt(field, text, where) for field, text, where in found if where}
+        return tuple(highlight for highlight in shown.values() if highlight.spans)
 
 
 Fixed = tuple[float, tuple[WordTerm, ...]]
@@ -95,8 +98,12 @@ def spoken(parts: Sequence[Part], mode: SearchMode) -> tuple[tuple[Part, ...], W
     wished = [part for part in parts if isinstance(part, TextPart) and part.weight > 0]
     asked = {part: parse(part.text) for part in wished}
     if mode == "words":
-        if len(wished) < len(parts) or not any(query.words for query in asked.values()):
-            raise InvalidQueryError("mode 'words' looks for words alone: give it a text, and nothing else")
+        if len(wished) < len(parts):
+            raise InvalidQueryError(
+                "mode 'words' looks for words alone: leave out pictures, ids, vectors and negative weights"
+            )
+        if not any(query.words for query in asked.values()):
+            raise InvalidQueryError("mode 'words' needs a word to look for")
         return (), _joined(asked.values())
     kept: list[Part] = []
     for part in parts:
@@ -129,8 +136,9 @@ def wording(
         mode: Beside vectors, words that very many pictures hold are left out: all of those would be scored.
         typing: The last word may not be at its end yet.
     """
-    if not 0 <= weight <= LARGEST_WEIGHT:
-        raise InvalidQueryError(f"words_weight is {weight}: expected 0 to {LARGEST_WEIGHT:g}")
+    if not 0 <= weight <= LARGEST_WEIGHT or (weight == 0 and mode == "words"):
+        least = "more than 0" if mode == "words" else "0"
+        raise InvalidQueryError(f"words_weight is {weight:g}: expected {least} to {LARGEST_WEIGHT:g}")
     if query is None:
         return NOTHING
     required: tuple[Where, ...] = (
@@ -142,16 +150,19 @@ def wording(
     if weight == 0:
         return Wording(required=required)
     telling = [word for word in query.words if word not in STOP_WORDS] or list(query.words)
-    last = query.words[-1:] if typing else ()
-    sought = [_sought(word, snapshot, typing=word in last) for word in telling[:MOST_WORDS]]
+    last = query.last if typing else None
+    shortest = SHORTEST_PART if mode == "words" else SHORTEST_BESIDE
+    sought = [_sought(word, snapshot, shortest, typing=word == last) for word in telling[:MOST_WORDS]]
     if mode == "hybrid":
         common = max(FEW_MATCHES, MOST_COMMON * snapshot.images)
         sought = [replace(word, how="common") if word.pictures > common else word for word in sought]
+    left_out = len(telling) - MOST_WORDS
+    warned = (f"only the first {MOST_WORDS} words are looked up: {left_out} are left out",) * (left_out > 0)
     counted = [word for word in sought if word.how != "common"]
     if not any(word.pictures for word in counted):
-        return Wording(required=required, sought=tuple(sought))
+        return Wording(required=required, sought=tuple(sought), warnings=warned)
     terms = tuple(_term(word, snapshot.images) for word in counted)
-    return Wording(Words(terms), weight * FULL_MATCH * unit, required, tuple(sought))
+    return Wording(Words(terms), weight * FULL_MATCH * unit, required, tuple(sought), warned)
 
 
 def _joined(queries: Iterable[WordQuery]) -> WordQuery:
@@ -161,15 +172,16 @@ def _joined(queries: Iterable[WordQuery]) -> WordQuery:
         tuple(dict.fromkeys(phrase for query in several for phrase in query.phrases)),
         tuple(dict.fromkeys(phrase for query in several for phrase in query.without)),
         " ".join(query.text for query in several),
+        several[-1].last,
     )
 
 
-def _sought(word: str, snapshot: Snapshot, *, typing: bool) -> Sought:
+def _sought(word: str, snapshot: Snapshot, shortest: int, *, typing: bool) -> Sought:
     """The first way of looking for a word that finds a picture."""
     ways: list[Literal["equal", "prefix", "part", "spelling"]] = ["prefix" if typing else "equal"]
-    if len(word) >= SHORTEST_PART or not word.isascii():
+    if len(word) >= shortest or not word.isascii():
         ways.append("part")
-    if not any(letter.isdigit() for letter in word):
+    if len(word) >= shortest and not any(letter.isdigit() for letter in word):
         ways.append("spelling")
     for how in ways:
         found = snapshot.tokens(word, how, most=MOST_FORMS)
@@ -186,9 +198,8 @@ def _total(found: Sequence[Count], snapshot: Snapshot) -> int:
 def _term(sought: Sought, images: int) -> WordTerm:
     """With the inverse document frequency of Lucene's BM25, which is positive for every word."""
     idf = math.log1p((images - sought.pictures + 0.5) / (sought.pictures + 0.5))
-    factor = FACTORS[sought.how]
-    forms = tuple((form, 1.0 if form == sought.word else factor) for form in sought.forms)
-    return WordTerm(forms, idf)
+    is_guess = sought.how in ("part", "spelling") and sought.word.isascii()
+    return WordTerm(sought.forms, idf, GUESS if is_guess else 1.0)
 
 
 def _excerpt(field: str, text: str, where: list[tuple[int, int]]) -> Highlight:

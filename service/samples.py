@@ -11,6 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from indexer.disk.files import writing
 from indexer.errors import UnavailableError
 
 PACKAGE = "tuxpaint-stamps-default"
@@ -52,7 +53,8 @@ def find_samples(work: Path) -> Samples:
 def _unpack(work: Path) -> None:
     """Download the package and unpack it; leaves nothing half done behind."""
     downloads = work / "downloads"
-    downloads.mkdir(parents=True, exist_ok=True)
+    with writing(downloads):
+        downloads.mkdir(parents=True, exist_ok=True)
     if not list(downloads.glob(f"{PACKAGE}_*.deb")) and not _download(downloads, []):
         private = _private_lists(work / "apt")
         _apt(["update"], private, downloads)

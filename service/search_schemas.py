@@ -238,7 +238,8 @@ def _parts(query: Query) -> tuple[Part, ...]:
 
 def _vector_of(given: list[float] | str) -> Float32[ndarray, " d"]:
     if isinstance(given, list):
-        return np.array(given, np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+            return np.array(given, np.float32)
     data = from_base64(given, "vector")
     if len(data) % 4:
         raise InvalidInputError(f"the vector is base64 of {len(data)} bytes: expected 4 for each number")

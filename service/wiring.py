@@ -19,6 +19,7 @@ from indexer.blobs.originals import OriginalStore
 from indexer.blobs.thumbnails import ThumbnailStore
 from indexer.collection.collection import Collection
 from indexer.collection.made_with import MadeWith, find_made_with
+from indexer.disk.files import writing
 from indexer.encoders.registry import load_encoder
 from indexer.errors import InvalidInputError, KallosError, NotFoundError, UnknownModelError
 from indexer.imaging.decode import Limits
@@ -128,7 +129,8 @@ def open_library(settings: Settings, *, create: bool = False) -> Iterator[Librar
             "loads that model: name it once, such as KALLOS_MODEL=open_clip:MODEL/PRETRAINED"
         )
     if create:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with writing(settings.data_dir):
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
     with closing(_collection(settings, encoder.model_id, encoder.dim, name)) as collection:
         axes = AxisStore(collection.database, settings.collection)
         ensure_default_axes(axes, encoder)

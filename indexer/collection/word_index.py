@@ -104,6 +104,9 @@ class SnapshotWords:
         self._slots = slots
         self._map = slot_map
         self._alive = alive
+        self._seen: Lru[str, tuple[ndarray, ndarray]] = Lru(
+            MOST_BYTES, lambda seen: 100 + seen[0].nbytes + seen[1].nbytes
+        )
         self._found: Lru[Words | Phrase, tuple[ndarray, ndarray]] = Lru(MOST_FOUND)
 
     def values(self, attribute: Words | Phrase, rows_N: Int64[ndarray, " n"]) -> Float64[ndarray, " n"]:
@@ -122,7 +125,7 @@ class SnapshotWords:
         )
 
     def _sum(self, words: Words) -> tuple[Int64[ndarray, " m"], Float64[ndarray, " m"]]:
-        shares = [self._share(term.forms, term.idf) for term in words.terms]
+        shares = [self._share(term.forms, term.share * term.idf) for term in words.terms]
         rows_M = np.unique(np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in shares)]))
         total_M = np.zeros(len(rows_M))
         for rows_E, share_E in shares:
@@ -170,20 +173,28 @@ class SnapshotWords:
         return sorted(there, key=lambda count: (-count.count, str(count.value)))[:most]
 
     def _share(
-        self, forms: Sequence[tuple[str, float]], idf: float
+        self, forms: Sequence[str], most: float
     ) -> tuple[Int64[ndarray, " e"], Float64[ndarray, " e"]]:
         """What one word of a query gives the rows that hold a form of it."""
-        found = [(*self._occurrences(token), factor) for token, factor in forms]
-        rows_E = np.unique(np.concatenate([np.empty(0, np.int64), *(rows for rows, _, _ in found)]))
-        weight_E = np.zeros(len(rows_E))
-        for rows, weights, factor in found:
-            weight_E[np.searchsorted(rows_E, rows)] += factor * weights
-        return rows_E, idf * weight_E / (weight_E + SATURATION)
+        found = [self._occurrences(token) for token in forms]
+        if len(found) == 1:
+            ((rows_E, weight_E),) = found
+        else:
+            rows_E = np.unique(np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in found)]))
+            weight_E = np.zeros(len(rows_E), np.float32)
+            for rows, weights in found:
+                weight_E[np.searchsorted(rows_E, rows)] += weights
+        return rows_E, most * weight_E.astype(np.float64) / (weight_E + SATURATION)
 
     def _occurrences(self, token: str) -> tuple[Int64[ndarray, " e"], Float32[ndarray, " e"]]:
-        postings = self._index.postings(token, self._slots)
-        rows_E, here_E = self._rows(postings.slot_E)
-        return rows_E, postings.weight_E[here_E]
+        """Live rows, rising, and the weight of the token there."""
+
+        def make() -> tuple[Int64[ndarray, " e"], Float32[ndarray, " e"]]:
+            postings = self._index.postings(token, self._slots)
+            rows_E, here_E = self._rows(postings.slot_E)
+            return rows_E, postings.weight_E[here_E]
+
+        return self._seen.get(token, make)
 
     def _rows(self, slot_E: Int64[ndarray, " e"]) -> tuple[Int64[ndarray, " f"], Int64[ndarray, " f"]]:
         """(live rows, where they stand in `slot_E`)."""

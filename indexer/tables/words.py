@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from indexer.tables.database import Connection
 from indexer.types import ImageRow, Metadata, NewImage
-from indexer.words import WEIGHTS, words_of
+from indexer.words import BREAK, WEIGHTS, words_of
 
 # ruff: noqa: S608 - names of collections are [a-z0-9_-] (indexer.collection.collection.NAME); values are bound
 FIELDS = tuple(WEIGHTS)
@@ -66,6 +66,7 @@ class WordTables:
             words = words_of(uri, taken_at, metadata)
             rows.append((slot, *(" ".join(words.get(field, ())) for field in FIELDS)))
             seen.update(dict.fromkeys(word for own in words.values() for word in own))
+        seen.pop(BREAK, None)
         marks = ", ".join("?" * (1 + len(FIELDS)))
         connection.executemany(
             f"INSERT INTO {self._words} (rowid, {', '.join(FIELDS)}) VALUES ({marks})", rows

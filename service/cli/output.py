@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,7 @@ from service.cli.console import ERR, OUT, plain, print_json
 from service.pictures import PictureFiles
 
 NOTE = Text("note:", "yellow")
+PIPE_WIDTH = 10_000  # columns of what is no terminal: no path is broken there
 
 
 def print_answer(answer: Answer, *, as_json: bool) -> None:
@@ -42,7 +44,7 @@ def print_answer(answer: Answer, *, as_json: bool) -> None:
         shares = [f"{hit.contributions.get(term, 0.0):+.3f}" for term in terms] if len(terms) > 1 else []
         score = "—" if hit.score is None else f"{hit.score:.3f}"
         table.add_row(str(hit.image.id), score, *shares, _describe(hit))
-    OUT.print(table)
+    (OUT if OUT.is_terminal else Console(width=PIPE_WIDTH, highlight=False)).print(table)
     total_ms = answer.timings_ms["total"]
     summary = f"{answer.images} pictures · {answer.mode} · {total_ms:.0f} ms · {answer.model_id}"
     OUT.print(plain(summary, "dim"))

@@ -50,8 +50,11 @@ def demo(
 def _serve(settings: "Settings") -> None:
     import uvicorn
 
+    from indexer.disk.files import writing
     from service.app import create_app
 
+    with writing(settings.data_dir):  # here it is one line, in the server's start a traceback
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
     ERR.print(f"Kallos on http://{settings.host}:{settings.port}/  (documentation: /docs)")
     uvicorn.run(
         create_app(settings),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.words import MOST_TOKENS, WEIGHTS, parse, spans, tokens, words_of
+from indexer.words import BREAK, MOST_TOKENS, WEIGHTS, parse, spans, tokens, words_of
 
 JULY_2008 = 1_215_000_000.0  # 2 July 2008
 
@@ -55,6 +55,14 @@ def test_a_text_without_end_is_cut() -> None:
         ('"富士山"', ("富士", "士山"), (("富士", "士山"),), (), "富士山"),
         ("-truck", (), (), (("truck",),), ""),
         ('"" -""', (), (), (), ""),
+        (
+            "“old town” –truck −van",
+            ("old", "town"),
+            (("old", "town"),),
+            (("truck",), ("van",)),
+            "old town",
+        ),
+        ("«old town» bench", ("old", "town", "bench"), (("old", "town"),), (), "old town bench"),
     ],
 )
 def test_what_a_typed_text_asks_for(
@@ -66,6 +74,14 @@ def test_what_a_typed_text_asks_for(
 ) -> None:
     query = parse(text)
     assert (query.words, query.phrases, query.without, query.text) == (words, phrases, without, read)
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [("red ca", "ca"), ("red ", None), ("red -ca", None), ('"old to', "to"), ('"old to"', None), ("", None)],
+)
+def test_only_a_word_at_the_end_may_go_on(text: str, last: str | None) -> None:
+    assert parse(text).last == last
 
 
 def test_everything_that_is_written_of_a_picture_is_found_by_its_field() -> None:
@@ -87,10 +103,10 @@ def test_everything_that_is_written_of_a_picture_is_found_by_its_field() -> None
     )
     assert told == {
         "name": ["photos", "norway", "2019", "fjord", "img", "5195"],
-        "date": ["2008", "july", "summer"],
-        "caption": ["a", "boat", "ein", "boot", "a", "castle"],
+        "date": ["july", "2008", BREAK, "summer", "2008"],
+        "caption": ["a", "boat", BREAK, "ein", "boot", BREAK, "a", "castle"],
         "title": ["sea"],
-        "tags": ["blue", "two", "words", "inner"],
+        "tags": ["blue", BREAK, "two", "words", BREAK, "inner"],
         "camera": ["nikon", "d750"],
         "place": ["bergen"],
         "other": ["hidden"],
@@ -114,11 +130,11 @@ def test_the_name_of_a_file_and_its_folders_are_words(uri: str, expected: list[s
 @pytest.mark.parametrize(
     ("seconds", "latitude", "expected"),
     [
-        (0.0, None, ["1970", "january", "winter"]),
-        (0.0, -33.9, ["1970", "january", "summer"]),
-        (JULY_2008, -33.9, ["2008", "july", "winter"]),
-        (90 * 86_400.0, 10, ["1970", "april", "spring"]),
-        (273 * 86_400.0, 0, ["1970", "october", "autumn"]),
+        (0.0, None, ["january", "1970", BREAK, "winter", "1970"]),
+        (0.0, -33.9, ["january", "1970", BREAK, "summer", "1970"]),
+        (JULY_2008, -33.9, ["july", "2008", BREAK, "winter", "2008"]),
+        (90 * 86_400.0, 10, ["april", "1970", BREAK, "spring", "1970"]),
+        (273 * 86_400.0, 0, ["october", "1970", BREAK, "autumn", "1970"]),
         (1e18, None, []),
         (-1e18, None, []),
     ],

@@ -25,12 +25,12 @@ K = 50
 
 
 def tags_of(n: int) -> list[JSONValue]:
-    return ["boat"] if n % 110 == 0 else []
+    return ["boat"] if n % 91 == 0 else []
 
 
 def words_value(n: int) -> float:
-    """Of "boat": it stands once in every seventieth caption, which weighs 2, and as a tag, which weighs 3."""
-    count = 2 * (n % 70 == 0) + 3 * (n % 110 == 0)
+    """Of "boat": it stands once in every 77th caption, which weighs 2, and as a tag, which weighs 3."""
+    count = 2 * (n % 77 == 0) + 3 * (n % 91 == 0)
     return float((count / (count + 1.2)) ** 1.5)
 
 
@@ -40,7 +40,7 @@ def test_a_mixed_search_equals_brute_force_over_100_000_pictures(tmp_path: Path,
     vectors_ND = unit_vectors(N, DIM, seed=12)
     for start in range(0, N, 20_000):
         images = [
-            new_image(n, kind=n % 10, caption="a sea and a boat" if n % 70 == 0 else "a hill", tags=tags_of(n))
+            new_image(n, kind=n % 10, caption="a boat at sea" if n % 77 == 0 else "a hill", tags=tags_of(n))
             for n in range(start, start + 20_000)
         ]
         collection.add(images, vectors_ND[start : start + 20_000])
@@ -56,7 +56,7 @@ def test_a_mixed_search_equals_brute_force_over_100_000_pictures(tmp_path: Path,
     text_D = ColourEncoder().encode_texts(["boat"])[0]
     whole_D = wish_D - 0.5 * unlike_D + text_D
     query_N = stored_ND @ (whole_D / np.linalg.norm(whole_D))
-    words_N = 18.0 * np.array([words_value(n) for n in range(N)])
+    words_N = 10.0 * np.array([words_value(n) for n in range(N)])
     value_N = stored_ND @ direction_D
     for kinds in (None, [3], [0, 1, 2, 3, 4, 5, 6]):
         answer = engine.search(

@@ -27,7 +27,7 @@ from indexer.filters.language import Scalar
 from indexer.protocols import TIE, Matches, Place, Quantile, Sample, Statistics, StoreInfo, Version
 from indexer.types import Count, IdList, ImageId, ImageRow, JSONValue, Known, Metadata, NewImage
 from indexer.where import EVERYTHING, And, Band, Everything, Ids, Matching, Not, Where
-from indexer.words import words_of
+from indexer.words import BREAK, words_of
 from tests.support.filter_meaning import holds, kind_and_value, number_of, scalars
 
 
@@ -130,7 +130,9 @@ class MemorySnapshot:
         told = [
             {token for own in _told(kept.row).values() for token in own} for kept in self._pictures.values()
         ]
-        counted = Counter(token for own in told for token in own if _is_like(token, word, how))
+        counted = Counter(
+            token for own in told for token in own if token != BREAK and _is_like(token, word, how)
+        )
         ordered = sorted(counted.items(), key=lambda one: (-one[1], one[0]))
         return [Count(token, count) for token, count in ordered[:most]]
 
@@ -363,11 +365,9 @@ def _match(told: Mapping[str, list[str]], words: Words) -> float:
     total, most = 0.0, 0.0
     for term in words.terms:
         count = sum(
-            factor * WEIGHT_OF.get(field, 1) * own.count(token)
-            for token, factor in term.forms
-            for field, own in told.items()
+            WEIGHT_OF.get(field, 1) * own.count(token) for token in term.forms for field, own in told.items()
         )
-        total += term.idf * count / (count + 1.2)
+        total += term.share * term.idf * count / (count + 1.2)
         most += term.idf
     return (total / most) ** 1.5 if total else math.nan
 

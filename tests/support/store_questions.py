@@ -55,6 +55,7 @@ def picture(name: int, seed: int = 0) -> NewImage:
         "price": (n * 37 % 101) / 10,
         "tags": [tag for bit, tag in enumerate(("sea", "boat", "red")) if n >> bit & 1],
         "flag": n % 3 == 0,
+        "title": "sea boat" if n % 2 else "boat by the sea",
         "mixed": mixed[n % 4],
         "deep": {"er": n % 3},
         "latitude": float(n % 60 - 30),
@@ -81,8 +82,8 @@ ALONG = Linear(unit_vectors(1, DIM, 5)[0], "along")
 ACROSS = Linear(unit_vectors(1, DIM, 6)[0])
 WIDEST, HALF = Computed(_widest, "widest"), Computed(_half, "half")
 N, PRICE, TAKEN, ABSENT, FIRST_SIZE = map(Stored, ("n", "price", "taken_at", "absent", "deep.er"))
-SEA_OR_BOAT, RED = WordTerm((("sea", 1.0), ("boat", 0.5)), 1.5), WordTerm((("red", 1.0),), 0.7)
-WORDS, NO_WORDS = Words((SEA_OR_BOAT, RED)), Words((WordTerm((("absent", 1.0),), 2.0),))
+SEA_OR_BOAT, RED = WordTerm(("sea", "boat"), 1.5, 0.5), WordTerm(("red",), 0.7)
+WORDS, NO_WORDS = Words((SEA_OR_BOAT, RED)), Words((WordTerm(("absent",), 2.0),))
 PHRASE = Phrase(("sea", "boat"))
 ATTRIBUTES: list[Attribute] = [ALONG, ACROSS, WIDEST, HALF, N, PRICE, TAKEN, ABSENT, FIRST_SIZE]
 ATTRIBUTES += [WORDS, NO_WORDS, PHRASE]
