@@ -1,5 +1,6 @@
 """`kallos bench …`."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,9 +19,10 @@ from benchmarks.match_plot import plot_reliability
 from benchmarks.match_trial import Material, cost
 from benchmarks.record import circumstances, write
 from benchmarks.retrieval import encode_captioned, recall_of
+from indexer.encoders.known_models import BUILTIN_IDS
 from indexer.encoders.registry import load_encoder
 from indexer.imaging.decode import Limits
-from rerank.retrieval import Recall
+from indexer.protocols import Encoder
 from service.cli.console import ERR, OUT, print_json
 from service.cli.options import Json
 from service.samples import find_samples
@@ -39,7 +41,23 @@ Samples = Annotated[Path, typer.Option("--samples", help="Where the sample pictu
 @app.command()
 def retrieval(
     folder: Folder = None,
-    model: ModelName = "builtin",
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            "--photos",
+            help="Pictures with English captions, measured beside those: captions.jsonl, COCO's captions, "
+            "or a .txt or .json beside each.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="A part of --photos, such as dev; default: all of them.")
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", help="As in `kallos models list`; may be repeated. Default: the builtin ones."
+        ),
+    ] = None,
     languages: Annotated[
         list[str] | None, typer.Option("--language", help="Codes as in the sidecars.")
     ] = None,
@@ -49,14 +67,11 @@ def retrieval(
 ) -> None:
     """Recall@1/5/10 and median rank of captions against their own pictures."""
     source = folder or find_samples(samples).folder
-    limits = Limits.from_memory()
-    encoder = load_encoder(model)
-    captioned = encode_captioned(source, encoder, limits, lambda n: ERR.print(f"{n} pictures", end="\r"))
-    rows = {code: recall_of(captioned, encoder, code) for code in languages or LANGUAGES}
-    document = circumstances(model=encoder.model_id, data=source.name) | {
-        "chance": _chance(len(captioned.captions)),
-        "recall": {code: asdict(row) for code, row in rows.items()},
-    }
+    sets: list[tuple[Path, str | None, list[str]]] = [(source, None, languages or list(LANGUAGES))]
+    if photos is not None:
+        sets.append((photos, split, ["en"]))
+    rows = [row for name in models or BUILTIN_IDS for row in _recall_rows(load_encoder(name), sets)]
+    document = circumstances(data=source.name) | {"recall": rows}
     write(out / "retrieval.json", document)
     if as_json:
         print_json(document)
@@ -160,11 +175,29 @@ def run_all(samples: Samples = Path(".cache/samples"), out: Out = RESULTS) -> No
     ingest(samples=samples, out=out)
 
 
-def _recall_table(rows: dict[str, Recall]) -> Table:
-    table = Table("language", "captions", "R@1", "R@5", "R@10", "median rank", box=None)
-    for code, row in rows.items():
-        shares = [f"{share:.1f}" for share in (row.at_1, row.at_5, row.at_10)]
-        table.add_row(code, str(row.queries), *shares, f"{row.median_rank:g}")
+def _recall_rows(
+    encoder: Encoder, sets: list[tuple[Path, str | None, list[str]]]
+) -> Iterator[dict[str, Any]]:
+    """A row for each folder (of which only a split counts) and language."""
+    limits = Limits.from_memory()
+    for folder, split, languages in sets:
+        captioned = encode_captioned(
+            folder, encoder, limits, lambda n: ERR.print(f"{n} pictures", end="\r"), split=split
+        )
+        for code in languages:
+            of = {"model": encoder.model_id, "data": folder.name, "split": split, "language": code}
+            chance = _chance(len(captioned.captions))
+            yield of | asdict(recall_of(captioned, encoder, code)) | {"chance": chance}
+
+
+def _recall_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("model", "pictures", "language", "captions", "R@1", "R@5", "R@10", "median rank", box=None)
+    for row in rows:
+        shares = [f"{row[key]:.1f}" for key in ("at_1", "at_5", "at_10")]
+        data = " ".join(filter(None, (row["data"], row["split"])))
+        table.add_row(
+            row["model"], data, row["language"], str(row["queries"]), *shares, f"{row['median_rank']:g}"
+        )
     return table
 
 

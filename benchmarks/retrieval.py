@@ -3,7 +3,7 @@
 Dimension key   Q captions, N pictures, D embedding
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy import ndarray
 from indexer.errors import KallosError
 from indexer.imaging.decode import Limits, decode
 from indexer.protocols import Encoder
+from indexer.sources.captioned import has_list, read_captioned
 from indexer.sources.open import open_source
 from indexer.sources.sidecars import read_sidecars
 from indexer.sources.source import SourceItem
@@ -24,25 +25,30 @@ CHUNK = 64
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
-    """Pictures with their captions by language code; `en` is the sidecar's first line."""
+    """Pictures with their captions by language code; `en` is the first one of each."""
 
     vectors_ND: Float32[ndarray, "n d"]
     captions: Sequence[Mapping[str, str]]
 
 
 def encode_captioned(
-    folder: Path, encoder: Encoder, limits: Limits, tick: Callable[[int], None]
+    folder: Path,
+    encoder: Encoder,
+    limits: Limits,
+    tick: Callable[[int], None],
+    *,
+    split: str | None = None,
 ) -> Captioned:
-    """Every readable picture of `folder` that has a caption."""
+    """Every readable picture of `folder` that has a caption, in a list of them or beside it.
+
+    `split` takes a part of a list that is divided: see `indexer.sources.captioned`.
+    """
     pixels: list[ndarray] = []
     vectors: list[Float32[ndarray, "n d"]] = []
     captions: list[Mapping[str, str]] = []
-    for item in open_source(str(folder), limits=limits, fetch=None).items():
-        known = _captions(item) if isinstance(item, SourceItem) else {}
-        if not isinstance(item, SourceItem) or not known:
-            continue
+    for name, read, known in _listed(folder, split) if has_list(folder) else _beside(folder, limits):
         try:
-            picture = decode(item.read(), limits, name=item.uri)
+            picture = decode(read(), limits, name=name)
         except KallosError:
             continue
         captions.append(known)
@@ -52,6 +58,7 @@ def encode_captioned(
             pixels = []
             tick(len(captions))
     vectors.append(encoder.encode_images(pixels))
+    tick(len(captions))
     return Captioned(np.concatenate(vectors), captions)
 
 
@@ -63,6 +70,20 @@ def recall_of(captioned: Captioned, encoder: Encoder, language: str) -> Recall:
         [encoder.encode_texts(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
     )
     return recall(query_QD @ captioned.vectors_ND.T, texts, captions)
+
+
+Found = tuple[str, Callable[[], bytes], Mapping[str, str]]  # name, content, captions
+
+
+def _listed(folder: Path, split: str | None) -> Iterator[Found]:
+    for picture in read_captioned(folder, split):
+        yield str(picture.path), picture.path.read_bytes, {"en": picture.captions[0]}
+
+
+def _beside(folder: Path, limits: Limits) -> Iterator[Found]:
+    for item in open_source(str(folder), limits=limits, fetch=None).items():
+        if isinstance(item, SourceItem) and (known := _captions(item)):
+            yield item.uri, item.read, known
 
 
 def _captions(item: SourceItem) -> dict[str, str]:

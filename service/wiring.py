@@ -20,6 +20,7 @@ from indexer.blobs.thumbnails import ThumbnailStore
 from indexer.collection.collection import Collection
 from indexer.collection.made_with import MadeWith, find_made_with
 from indexer.disk.files import writing
+from indexer.encoders.known_models import BUILTIN, name_within
 from indexer.encoders.registry import load_encoder
 from indexer.errors import InvalidInputError, KallosError, NotFoundError, UnknownModelError
 from indexer.imaging.decode import Limits
@@ -55,7 +56,7 @@ from service.pictures import PictureFiles
 from service.settings import Settings
 
 LOG = logging.getLogger("kallos")
-DEFAULT_MODEL = "builtin"
+DEFAULT_MODEL = BUILTIN
 NO_MODEL = "there is no language model: see KALLOS_LLM_MODEL"
 
 T = TypeVar("T")
@@ -121,7 +122,7 @@ def open_library(settings: Settings, *, create: bool = False) -> Iterator[Librar
         UnknownModelError: There is no such model, or nothing says which it was.
     """
     made = find_made_with(settings.data_dir, settings.collection) if create else _found(settings)
-    name = settings.model or (DEFAULT_MODEL if made is None else made.model or DEFAULT_MODEL)
+    name = _model_name(settings, made)
     encoder = load_encoder(name, device=settings.device, threads=thread_count(settings))
     if made is not None and made.model is None and made.model_id != encoder.model_id:
         raise UnknownModelError(
@@ -272,6 +273,12 @@ def _or_problem(what: str, open_it: Callable[[], T], instead: Callable[[str], T]
     except KallosError as error:
         LOG.warning("%s: %s", what, error)
         return instead(str(error))
+
+
+def _model_name(settings: Settings, made: MadeWith | None) -> str:
+    if made is None:
+        return settings.model or DEFAULT_MODEL
+    return name_within(settings.model or made.model or DEFAULT_MODEL, made.model_id)
 
 
 def _found(settings: Settings) -> MadeWith:

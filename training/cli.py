@@ -11,7 +11,7 @@ from training.policy_gradient.cli import add_commands
 
 # Where each command is, and the first paragraph of its own help; those of policy gradients are light.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "encoder": ("training.encoder.cli:encoder_app", "The builtin encoder."),
+    "encoder": ("training.encoder.cli:encoder_app", "The builtin encoders."),
     "generator": ("training.generator.cli:generator_app", "The builtin generator."),
     "materials": ("training.rankability.cli:materials_app", "Pictures from package managers."),
     "prompts": ("training.prompts.cli:prompts_app", "What to draw while training."),

@@ -1,16 +1,21 @@
-"""The encoder that comes with Kallos: small, no download, no torch.
+"""The encoders that come with Kallos: small, no download, no torch.
 
     pixels ─► EfficientNet-lite2 ─► class scores ─► meanings of the classes ─► b ─┐
-                      └──────────► features f ─► linear head ─────────────► v ─┴► a = unit(2b + v)
+                      └──────────► features f ─► head ────────────────────► v ─┴► a = unit(w b + v)
                                        └───────► principal axes ──────────────────► p
     image vector = unit([a, BLOCK p])        text vector = [t, 0]
 
 A convex mix of the meanings of class names places a picture among words (ConSE, Norouzi et al. 2014,
-sharpened by centring and a temperature of 2); the linear head, trained on captioned drawings, corrects it.
-A text is zero in the second block, so text search is untouched by it; picture queries and axes use both.
-Weights, data and limits: builtin_data/MODEL_CARD.md. Recipe: `training.encoder`.
+sharpened by centring and a temperature of 2); the head corrects it. A text is zero in the second block, so
+text search is untouched by it; picture queries and axes use both.
 
-Dimension key   N items, C classes, F pooled features, T text, P principal axes, D = T + P
+    builtin-1    a linear head, trained on captioned drawings; w = 2
+    builtin-2    hidden units beside the linear map, and trained on captioned photographs too; w = 1
+
+They share everything but the head. Data and limits: builtin_data/MODEL_CARD.md. Recipe: `training.encoder`.
+
+Dimension key   N items, C classes, F pooled features, H head input, K hidden units, T text,
+                P principal axes, D = T + P
 """
 
 import hashlib
@@ -32,12 +37,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
 
+from indexer.encoders.known_models import BUILTIN_IDS
 from indexer.encoders.onnx import Session
 from indexer.errors import CorruptStoreError
 from indexer.protocols import ShippedAxis
 
 FOLDER = Path(__file__).with_name("builtin_data")
-MODEL_ID = "builtin-1"
 LICENCE = "Apache-2.0"
 SENTENCE_MODEL_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 
@@ -45,7 +50,6 @@ SIDE = 260
 TEXT_DIM, VISUAL_DIM = 384, 256
 DIM = TEXT_DIM + VISUAL_DIM
 TEMPERATURE = 2.0
-MEANING_WEIGHT = 2.0  # of b beside v
 MEANING_SCALE = 4.0  # of b beside the features, as the head sees them
 BLOCK = 0.6  # length of the visual block beside the text-aligned one
 BATCH = 8  # pictures per call of the graph: larger ones gain nothing and hold more memory
@@ -62,7 +66,7 @@ class BuiltinAxis:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What was learned; the names are those in head.safetensors."""
+    """What was learned; the names are those in a head's file. A linear head has no hidden units: K = 0."""
 
     meaning_CT: Float32[ndarray, "c t"]  # unit rows, centred on use
     text_mean_T: Float32[ndarray, " t"]
@@ -72,6 +76,25 @@ class Head:
     bias_T: Float32[ndarray, " t"]
     visual_mean_F: Float32[ndarray, " f"]
     visual_PF: Float32[ndarray, "p f"]
+    hidden_KH: Float32[ndarray, "k h"]
+    hidden_bias_K: Float32[ndarray, " k"]
+    output_TK: Float32[ndarray, "t k"]
+    meaning_weight: Float32[ndarray, ""]  # w: of b beside v
+
+    @classmethod
+    def read(cls, path: Path) -> "Head":
+        """Numbers may be stored as float16. What a file leaves out is as in builtin-1."""
+        with safe_open(path, "numpy") as file:
+            names = set(file.keys()) & set(cls.__slots__)
+            stored = {name: file.get_tensor(name).astype(np.float32) for name in names}
+        n_texts, n_inputs = stored["weight_TH"].shape
+        linear = {
+            "hidden_KH": np.zeros((0, n_inputs), np.float32),
+            "hidden_bias_K": np.zeros(0, np.float32),
+            "output_TK": np.zeros((n_texts, 0), np.float32),
+            "meaning_weight": np.array(2, np.float32),
+        }
+        return cls(**(linear | stored))
 
     def meaning(self, logit_NC: Float32[ndarray, "n c"]) -> Float32[ndarray, "n t"]:
         """b: where the class scores place a picture among words."""
@@ -83,7 +106,7 @@ class Head:
     def inputs(
         self, feature_NF: Float32[ndarray, "n f"], meaning_NT: Float32[ndarray, "n t"]
     ) -> Float32[ndarray, "n h"]:
-        """What the linear head sees; the square root tames features of a ReLU6."""
+        """What the head sees; the square root tames features of a ReLU6."""
         return np.concatenate([np.sqrt(np.maximum(feature_NF, 0)), MEANING_SCALE * meaning_NT], axis=1)
 
     def images(
@@ -91,8 +114,9 @@ class Head:
     ) -> Float32[ndarray, "n d"]:
         meaning_NT = self.meaning(logit_NC)
         input_NH = (self.inputs(feature_NF, meaning_NT) - self.input_mean_H) / self.input_scale_H
-        head_NT = unit(input_NH @ self.weight_TH.T + self.bias_T + meaning_NT)
-        text_NT = unit(MEANING_WEIGHT * meaning_NT + head_NT)
+        hidden_NK = gelu(input_NH @ self.hidden_KH.T + self.hidden_bias_K)
+        learned_NT = input_NH @ self.weight_TH.T + self.bias_T + hidden_NK @ self.output_TK.T
+        text_NT = unit(self.meaning_weight * meaning_NT + unit(learned_NT + meaning_NT))
         root_NF = np.sqrt(np.maximum(feature_NF, 0))
         visual_NP = unit((root_NF - self.visual_mean_F) @ self.visual_PF.T)
         return unit(np.concatenate([text_NT, BLOCK * visual_NP], axis=1))
@@ -103,16 +127,25 @@ class Head:
 
 
 class BuiltinEncoder:
-    """Implements `indexer.protocols.Encoder`. Weights are read at the first use, not before."""
+    """Implements `indexer.protocols.Encoder`. Weights are read at the first use, not before.
 
-    def __init__(self, *, threads: int | None = None, folder: Path = FOLDER) -> None:
+    Args:
+        model_id: One of `BUILTIN_IDS`: whose head.
+        threads: CPU threads; None: one for each core that this process may use.
+        folder: Where the weights lie: backbone.onnx, tokenizer.json, and `model_id`.safetensors.
+    """
+
+    def __init__(
+        self, model_id: str = BUILTIN_IDS[-1], *, threads: int | None = None, folder: Path = FOLDER
+    ) -> None:
+        self._model_id = model_id
         self._backbone = Backbone(folder, threads)
         self._sentences = SentenceModel(folder, threads)
-        self._folder = folder
+        self._head_path = folder / f"{model_id}.safetensors"
 
     @property
     def model_id(self) -> str:
-        return MODEL_ID
+        return self._model_id
 
     @property
     def dim(self) -> int:
@@ -154,12 +187,11 @@ class BuiltinEncoder:
 
     @cached_property
     def _head(self) -> Head:
-        with safe_open(self._folder / "head.safetensors", "numpy") as file:
-            return Head(**{name: file.get_tensor(name) for name in Head.__slots__})
+        return Head.read(self._head_path)
 
     @cached_property
     def _axes(self) -> dict[str, ShippedAxis]:
-        with safe_open(self._folder / "head.safetensors", "numpy") as file:
+        with safe_open(self._head_path, "numpy") as file:
             cards: dict[str, str] = json.loads(file.metadata()["axes"])
             return {name: BuiltinAxis(file.get_tensor(f"axis.{name}"), card) for name, card in cards.items()}
 
@@ -251,6 +283,20 @@ def network_input(prepared: Sequence[NDArray[np.generic]]) -> Float32[ndarray, "
     pixel_N3SS -= 127.0
     pixel_N3SS /= 128.0
     return pixel_N3SS
+
+
+def gelu(rows: Float32[ndarray, "n d"]) -> Float32[ndarray, "n d"]:
+    """X Φ(x), by the tanh form of Hendrycks and Gimpel (arXiv:1606.08415)."""
+    # In place, and without a power: a quarter of the time.
+    inner = rows * rows
+    inner *= np.float32(0.044715 * np.sqrt(2 / np.pi))
+    inner += np.float32(np.sqrt(2 / np.pi))
+    inner *= rows
+    np.tanh(inner, out=inner)
+    inner += 1
+    inner *= rows
+    inner *= np.float32(0.5)
+    return inner
 
 
 def unit(rows: Float32[ndarray, "n d"]) -> Float32[ndarray, "n d"]:

@@ -7,6 +7,7 @@ float32. Licences are quoted from the models' own pages, which have the last wor
 from dataclasses import dataclass
 
 BUILTIN = "builtin"
+BUILTIN_IDS = ("builtin-1", "builtin-2")  # oldest first
 MIT = "MIT"
 APACHE = "Apache-2.0"
 APPLE = "apple-amlr (Apple: scientific research only)"
@@ -99,6 +100,14 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
         note="large: for a GPU, 378 px",
     ),
 )
+
+
+def name_within(name: str, model_id: str) -> str:
+    """What `name` loads for a collection that holds vectors of `model_id`.
+
+    `builtin` is the newest that comes with Kallos; of a collection that an older one made, it is that one.
+    """
+    return model_id if name == BUILTIN and model_id in BUILTIN_IDS else name
 
 
 def find_known(name: str) -> KnownModel | None:

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from indexer.encoders import hub
-from indexer.encoders.known_models import BUILTIN, KNOWN_MODELS, UNKNOWN_LICENCE, KnownModel, find_known
+from indexer.encoders.known_models import (
+    BUILTIN,
+    BUILTIN_IDS,
+    KNOWN_MODELS,
+    UNKNOWN_LICENCE,
+    KnownModel,
+    find_known,
+)
 from indexer.encoders.openclip import FORMS, HF_HUB, OpenClipEncoder, parse_name, published
 from indexer.encoders.openclip import PREFIX as OPEN_CLIP
 from indexer.errors import InvalidInputError, UnavailableError, UnknownModelError
@@ -19,7 +26,7 @@ from indexer.protocols import Encoder
 ONNX = "onnx:"
 Status = Literal["installed", "cached", "downloadable"]
 Fetch = Callable[[str, str], Path | None]
-POSSIBLE = f"{BUILTIN}, {FORMS}, or {ONNX}FOLDER"
+POSSIBLE = f"{BUILTIN}, {', '.join(BUILTIN_IDS)}, {FORMS}, or {ONNX}FOLDER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,8 @@ def load_encoder(name: str, *, device: str = "auto", threads: int | None = None)
     """Load the encoder called `name`, from this machine alone.
 
     Args:
-        name: "builtin", "open_clip:…" (see `openclip`) or "onnx:FOLDER".
+        name: "builtin" (the newest), "builtin-1", "builtin-2", "open_clip:…" (see `openclip`) or
+            "onnx:FOLDER".
         device: For open_clip models: "auto", "cpu", "cuda" or "cuda:N". The others run on the CPU.
         threads: CPU threads of one call; None lets the library choose.
 
@@ -53,10 +61,10 @@ def load_encoder(name: str, *, device: str = "auto", threads: int | None = None)
     """
     if threads is not None and threads < 1:
         raise InvalidInputError(f"threads is {threads}, expected at least 1")
-    if name == BUILTIN:
+    if name in (BUILTIN, *BUILTIN_IDS):
         from indexer.encoders.builtin import BuiltinEncoder
 
-        return BuiltinEncoder(threads=threads)
+        return BuiltinEncoder(BUILTIN_IDS[-1] if name == BUILTIN else name, threads=threads)
     if name.startswith(OPEN_CLIP):
         return OpenClipEncoder(name, device=device, threads=threads)
     if name.startswith(ONNX) and name != ONNX:
@@ -67,12 +75,12 @@ def load_encoder(name: str, *, device: str = "auto", threads: int | None = None)
 
 
 def list_models(*, cache: Path | None = None) -> list[ModelInfo]:
-    """Return the built-in model, the recommended ones, and whatever else the cache holds, in this order.
+    """Return the built-in models, the recommended ones, and whatever else the cache holds, in this order.
 
     `cache` is the Hugging Face cache folder, None the usual one.
     """
     missing = _missing_note()
-    return [_builtin(), *_known(cache, missing), *_others(cache, missing)]
+    return [*_builtin(), *_known(cache, missing), *_others(cache, missing)]
 
 
 def download(name: str, *, fetch: Fetch = hub.fetch) -> Path:
@@ -97,7 +105,7 @@ def download(name: str, *, fetch: Fetch = hub.fetch) -> Path:
 def _home(name: str) -> hub.Home:
     """Where the weights of a downloadable model are published."""
     if not name.startswith(OPEN_CLIP):
-        if name == BUILTIN or name.startswith(ONNX):
+        if name in (BUILTIN, *BUILTIN_IDS) or name.startswith(ONNX):
             raise InvalidInputError(f"{name!r} is not downloaded: it is on this machine already")
         raise UnknownModelError(f"{name!r} is no model; possible: {POSSIBLE}")
     known = find_known(name)
@@ -112,19 +120,24 @@ def _home(name: str) -> hub.Home:
     return hub.Home(place.repository, place.filename)
 
 
-def _builtin() -> ModelInfo:
+def _builtin() -> Iterator[ModelInfo]:
+    """The newest first, under the name that stays when a newer one comes."""
     from indexer.encoders.builtin import BuiltinEncoder
 
-    encoder = BuiltinEncoder()  # light: it reads its weights when it first encodes
-    return ModelInfo(
-        name=BUILTIN,
-        status="installed",
-        dim=encoder.dim,
-        parameters_m=None,
-        size_mb=None,
-        licence=encoder.licence,
-        note=f"{encoder.model_id}; comes with Kallos, English, for a CPU",
-    )
+    *older, newest = BUILTIN_IDS
+    notes = {BUILTIN: f"{newest}; comes with Kallos, English, for a CPU"}
+    notes |= dict.fromkeys(reversed(older), "of collections that an older Kallos made")
+    for name, note in notes.items():
+        encoder = BuiltinEncoder(newest if name == BUILTIN else name)  # light: weights are read on use
+        yield ModelInfo(
+            name=name,
+            status="installed",
+            dim=encoder.dim,
+            parameters_m=None,
+            size_mb=None,
+            licence=encoder.licence,
+            note=note,
+        )
 
 
 def _known(cache: Path | None, missing: str) -> Iterator[ModelInfo]:

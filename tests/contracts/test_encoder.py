@@ -25,12 +25,18 @@ def builtin() -> Encoder:
 
 
 @functools.cache
+def older_builtin() -> Encoder:
+    return load_encoder("builtin-1", threads=1)
+
+
+@functools.cache
 def exported() -> Encoder:
     return load_encoder(f"onnx:{tiny_export()}", threads=1)
 
 
 IMPLEMENTATIONS: dict[str, Callable[[], Encoder]] = {
     "builtin": builtin,
+    "builtin-1": older_builtin,
     "open_clip": tiny_encoder,
     "onnx": exported,
     "in-memory": ColourEncoder,

@@ -41,7 +41,7 @@ def plainness(by_name: dict[str, int], squares: int = 12) -> list[dict[str, Any]
 
 def test_labels_teach_an_axis_that_says_how_good_it_is(client: httpx.Client, by_name: dict[str, int]) -> None:
     made = teach(client, name="plain", labels=plainness(by_name))
-    assert (made["kind"], made["method"], made["model"]) == ("linear", "labels", "builtin-1")
+    assert (made["kind"], made["method"], made["model"]) == ("linear", "labels", "builtin-2")
     assert made["figures"]["n_train"] == 16
     assert made["figures"]["held_out"] == pytest.approx(made["figures"]["maximum"], abs=1e-6)
     assert made["trust"] == "measured"
@@ -204,7 +204,7 @@ def test_names_that_cannot_stand_in_a_url_or_a_hit_are_refused(client: httpx.Cli
 def test_heads_and_axes_of_other_models_are_refused(client: httpx.Client) -> None:
     head = Head((Layer(np.ones((1, 768), np.float32), np.zeros(1, np.float32)),), "none")
     body = {"name": "bad", "head": {"data": base64.b64encode(head.to_bytes()).decode()}}
-    assert "takes 768 numbers, builtin-1 makes 640" in problem_of(client, body, 422, "invalid_axis")
+    assert "takes 768 numbers, builtin-2 makes 640" in problem_of(client, body, 422, "invalid_axis")
 
 
 def test_ten_thousand_axis_weights_are_too_many(client: httpx.Client) -> None:

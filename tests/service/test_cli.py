@@ -152,9 +152,27 @@ def test_benchmarks_measure_and_record(
     out = tmp_path / "results"
     printed = run_json(capsys, "bench", "retrieval", "--folder", library, "--out", out, "--language", "en")
     assert json.loads((out / "retrieval.json").read_text()) == printed
-    recall = printed["recall"]["en"]
-    assert (recall["queries"], recall["pictures"]) == (4, 4)  # those with captions
-    assert recall["at_5"] == 100.0
+    assert [row["model"] for row in printed["recall"]] == ["builtin-1", "builtin-2"]
+    for row in printed["recall"]:
+        assert (row["queries"], row["pictures"]) == (4, 4)  # those with captions
+        assert row["at_5"] == 100.0
+    rows = [
+        ("red.png", "a red card", "dev"),
+        ("green.png", "a green card", "dev"),
+        ("blue.png", "blue", "train"),
+    ]
+    (library / "captions.jsonl").write_text(
+        "".join(json.dumps({"file": f, "captions": [c, "x"], "split": s}) + "\n" for f, c, s in rows)
+    )
+    listed = run_json(
+        capsys, "bench", "retrieval", "--folder", library, "--photos", library, "--split", "dev",
+        "--model", "builtin", "--language", "en", "--out", out,
+    )["recall"]  # fmt: skip
+    assert [(row["model"], row["split"], row["queries"]) for row in listed] == [
+        ("builtin-2", None, 3),
+        ("builtin-2", "dev", 2),
+    ]
+    assert (listed[1]["pictures"], listed[1]["at_5"]) == (2, 100.0)
     measured = run_json(capsys, "bench", "ingest", "--folder", library, "--out", out, "--cores", 1)
     assert [(row["data"], row["pictures"]) for row in measured["throughput"]] == [
         ("all", 20),
@@ -246,7 +264,7 @@ def test_a_killed_run_is_completed_by_the_next_and_nothing_is_twice(tmp_path: Pa
         while not vectors.exists():
             assert first.poll() is None
             time.sleep(0.02)
-        collection = Collection.open(data, model_id="builtin-1", dim=640)
+        collection = Collection.open(data, model_id="builtin-2", dim=640)
         while collection.state().slots == 0:  # the first write; others follow
             assert first.poll() is None
             time.sleep(0.02)

@@ -1,9 +1,11 @@
 """The name that loads a collection's encoder is not lost, and where an older version lost it, it is found."""
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from indexer.collection.backup import backup, restore
@@ -11,6 +13,7 @@ from indexer.collection.collection import DATABASE, Collection
 from indexer.collection.made_with import MadeWith, find_made_with
 from indexer.collection.verify import verify
 from indexer.encoders.builtin import BuiltinEncoder
+from indexer.types import NewImage
 from service.cli.main import main
 from tests.support.server import write_pictures
 
@@ -75,6 +78,54 @@ def test_the_builtin_model_is_found_again_by_its_id(data: Path) -> None:
     assert codes(data) == ["model_unnamed"]
     assert main(["search", "a red card", "--data-dir", str(data)]) == 0
     assert codes(data) == []
+
+
+def old_collection(folder: Path, name: str) -> Path:
+    """As an older Kallos made it, when `builtin` was `builtin-1`: pictures that look red, and blue."""
+    encoder = BuiltinEncoder("builtin-1", threads=1)
+    collection = Collection.open(folder, model_id="builtin-1", dim=encoder.dim, model=name)
+    vectors_ND = encoder.encode_texts(["red", "blue"])
+    images = [
+        NewImage(f"/{word}.png", str(n) * 64, 1, 1, 1, 1, "png", taken_at=None, metadata={})
+        for n, word in enumerate(("red", "blue"))
+    ]
+    collection.add(images, vectors_ND)
+    collection.close()
+    return folder
+
+
+@pytest.mark.parametrize("stored", ["builtin", ""])
+@pytest.mark.parametrize("asked", ["builtin", "builtin-1", None])
+def test_a_collection_of_an_older_builtin_model_goes_on_with_it(
+    tmp_path: Path,
+    stored: str,
+    asked: str | None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = old_collection(tmp_path, stored)
+    if asked is not None:
+        monkeypatch.setenv("KALLOS_MODEL", asked)
+    write_pictures(tmp_path / "pictures")
+    assert main(["search", "blue", "--json", "--data-dir", str(data)]) == 0
+    first = json.loads(capsys.readouterr().out)["hits"][0]
+    assert first["uri"] == "/blue.png"
+    assert np.isclose(first["score"], 1, atol=1e-2)  # the same model's vector of the same word
+    assert main(["index", str(tmp_path / "pictures"), "--data-dir", str(data)]) == 0
+    made = find_made_with(data, "default")
+    assert made is not None
+    assert made.model_id == "builtin-1"
+
+
+def test_another_builtin_model_than_its_own_is_refused(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = find_made_with(data, "default")
+    assert made is not None
+    assert made.model_id == "builtin-2"  # of a new collection
+    monkeypatch.setenv("KALLOS_MODEL", "builtin-1")
+    assert main(["search", "a red card", "--data-dir", str(data)]) == 1
+    assert "holds vectors of builtin-2" in capsys.readouterr().err
 
 
 def test_a_collection_made_by_code_needs_no_name(tmp_path: Path) -> None:

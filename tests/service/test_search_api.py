@@ -222,4 +222,4 @@ def test_health_names_the_model_and_its_licence(client: httpx.Client) -> None:
     assert client.get("/health/live").json() == {"status": "live"}
     ready = client.get("/health/ready").json()
     assert ready["images"] == ALL
-    assert ready["model"] == {"id": "builtin-1", "dim": 640, "licence": "Apache-2.0"}
+    assert ready["model"] == {"id": "builtin-2", "dim": 640, "licence": "Apache-2.0"}

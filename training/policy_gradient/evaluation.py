@@ -5,7 +5,7 @@
                 ‖μ − μ_b‖² + tr(Σ + Σ_b − 2 (Σ Σ_b)^½), in units of tr Σ_b: 1 is as far as the base spreads
     departure   mean of 1 − cosine between a picture and the base model's picture of the same noise
 
-Reference       Heusel et al., arXiv:1706.08500 (the distance; here with the builtin encoder's features and
+Reference       Heusel et al., arXiv:1706.08500 (the distance; here with the features of `builtin-1` and
                 few pictures, so only comparable with itself), `rerank.diversity.vendi_score`
 
 Dimension key   N pictures, F features

@@ -20,7 +20,7 @@ from numpy.random import Generator
 from safetensors.numpy import save_file
 
 from indexer.encoders.builtin import FOLDER, TEXT_DIM, VISUAL_DIM, BuiltinEncoder, Head, unit
-from indexer.encoders.known_models import BUILTIN
+from indexer.encoders.known_models import BUILTIN, BUILTIN_IDS
 from indexer.encoders.openclip import PREFIX as OPEN_CLIP
 from indexer.encoders.openclip import OpenClipEncoder, parse_name
 from indexer.errors import InvalidInputError
@@ -41,8 +41,9 @@ def untrained(model: str, seed: int, *, device: str = "auto") -> Iterator[Encode
     """
     with TemporaryDirectory(prefix="kallos-untrained-") as name:
         folder = Path(name)
-        if model == BUILTIN:
-            yield _builtin(folder, np.random.default_rng(seed))
+        if model in (BUILTIN, *BUILTIN_IDS):
+            model_id = BUILTIN_IDS[-1] if model == BUILTIN else model
+            yield _builtin(model_id, folder, np.random.default_rng(seed))
         elif model.startswith(OPEN_CLIP) and parse_name(model).model:
             yield _open_clip(parse_name(model).model, folder, seed, device)
         else:
@@ -52,7 +53,7 @@ def untrained(model: str, seed: int, *, device: str = "auto") -> Iterator[Encode
             )
 
 
-def _builtin(folder: Path, rng: Generator) -> BuiltinEncoder:
+def _builtin(model_id: str, folder: Path, rng: Generator) -> BuiltinEncoder:
     import onnx
 
     graph = onnx.load(str(FOLDER / "backbone.onnx"))
@@ -61,6 +62,8 @@ def _builtin(folder: Path, rng: Generator) -> BuiltinEncoder:
     features, classes = _output_sizes(graph)
     inputs = features + TEXT_DIM
     zeros, ones = (np.full(inputs, value, np.float32) for value in (0, 1))
+    trained = Head.read(FOLDER / f"{model_id}.safetensors")
+    units = len(trained.hidden_KH)
     head = Head(
         meaning_CT=unit(_normal(rng, classes, TEXT_DIM)),
         text_mean_T=zeros[:TEXT_DIM],
@@ -70,10 +73,14 @@ def _builtin(folder: Path, rng: Generator) -> BuiltinEncoder:
         bias_T=zeros[:TEXT_DIM],
         visual_mean_F=zeros[:features],
         visual_PF=np.linalg.qr(_normal(rng, features, VISUAL_DIM))[0].T,
+        hidden_KH=_normal(rng, units, inputs) / np.float32(np.sqrt(inputs)),
+        hidden_bias_K=np.zeros(units, np.float32),
+        output_TK=_normal(rng, TEXT_DIM, units) / np.float32(np.sqrt(max(units, 1))),
+        meaning_weight=trained.meaning_weight,
     )
     tensors = {name: np.ascontiguousarray(getattr(head, name)) for name in Head.__slots__}
-    save_file(tensors, folder / "head.safetensors", {"axes": "{}"})
-    return BuiltinEncoder(folder=folder)
+    save_file(tensors, folder / f"{model_id}.safetensors", {"axes": "{}"})
+    return BuiltinEncoder(model_id, folder=folder)
 
 
 def redraw(graph: "ModelProto", rng: Generator) -> None:

@@ -5,12 +5,13 @@ from training.rewards.reward import RewardCard
 CARDS = (
     RewardCard(
         name="aesthetic",
-        low=-0.4,
-        high=0.0,
+        low=-0.1,
+        high=0.1,
         needs_prompt=False,
         licence="that of the encoder, or of the head",
         source="v·x of the encoder's axis aesthetics, or a head such as LAION's improved aesthetic predictor",
-        weakness="builtin: sharp edges and contrast, of whatever; LAION's: one glossy style for every prompt",
+        weakness="builtin: technical quality alone, so sharp edges and light, of whatever; "
+        "LAION's: one glossy style for every prompt",
     ),
     RewardCard(
         name="agreement",

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from indexer.collection.made_with import find_made_with
+from indexer.encoders.known_models import name_within
 from indexer.encoders.registry import load_encoder
 from indexer.encoders.tensor_files import read_checkpoint, read_safetensors
 from indexer.errors import InvalidInputError, UnknownModelError
@@ -140,9 +142,11 @@ def _axis(config: RewardConfig, loader: RewardLoader, card: RewardCard) -> Rewar
     if not config.data_dir:
         raise InvalidInputError(f"reward {config.name}: data_dir is missing, the folder of the collection")
     _, name = kind_of(config.name)
-    encoder, _ = loader.encoder(config.encoder)
+    data_dir = Path(config.data_dir).expanduser()
+    made = find_made_with(data_dir, config.collection)
+    encoder, _ = loader.encoder(name_within(config.encoder, made.model_id) if made else config.encoder)
     card = replace(card, licence=encoder.licence)
-    return load_axis(name, Path(config.data_dir).expanduser(), config.collection, encoder, card)
+    return load_axis(name, data_dir, config.collection, encoder, card)
 
 
 def _jpeg(config: RewardConfig, loader: RewardLoader, card: RewardCard) -> Reward:

@@ -114,7 +114,7 @@ def test_a_head_belongs_to_an_encoder_of_its_width(tmp_path: Path, loader: Rewar
     head = tmp_path / "head.safetensors"
     save_file({"weight": np.ones((1, DIM), np.float32)}, head)
     assert loader.load(RewardConfig("aesthetic", encoder=tiny_clip().name, head=str(head))).card.high == 9.0
-    with pytest.raises(InvalidInputError, match=f"takes {DIM} numbers, builtin-1 makes 640"):
+    with pytest.raises(InvalidInputError, match=f"takes {DIM} numbers, builtin-2 makes 640"):
         loader.load(RewardConfig("aesthetic", head=str(head)))
     with pytest.raises(InvalidAxisError, match="activation 'tanh' is not known"):
         loader.load(RewardConfig("aesthetic", encoder=tiny_clip().name, head=str(head), activation="tanh"))
