@@ -107,7 +107,7 @@ def test_a_collection_of_an_older_builtin_model_goes_on_with_it(
     if asked is not None:
         monkeypatch.setenv("KALLOS_MODEL", asked)
     write_pictures(tmp_path / "pictures")
-    assert main(["search", "blue", "--json", "--data-dir", str(data)]) == 0
+    assert main(["search", "blue", "--mode", "vectors", "--json", "--data-dir", str(data)]) == 0
     first = json.loads(capsys.readouterr().out)["hits"][0]
     assert first["uri"] == "/blue.png"
     assert np.isclose(first["score"], 1, atol=1e-2)  # the same model's vector of the same word

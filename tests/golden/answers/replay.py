@@ -99,7 +99,8 @@ def let_learn(store: Store) -> None:
     """Have the service learn when nothing matches: that happens once, in the background, and is kept."""
     with _client(store, store.data_dir) as client:
         end = time.monotonic() + LEARNING_S
-        while client.post("/search", json={"query": "a boat"}).json()["match_probability"] is None:
+        asked = {"query": "a boat", "mode": "vectors"}
+        while client.post("/search", json=asked).json()["match_probability"] is None:
             if time.monotonic() > end:
                 raise TimeoutError(f"{store.name} has not learned within {LEARNING_S:g} s")
             time.sleep(0.1)
