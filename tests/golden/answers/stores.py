@@ -62,7 +62,7 @@ def _tiny(model_id: str, dim: int) -> Callable[[Path], str]:
 
 RECIPES = {
     "plain": Recipe(48, 2_400, 100, None, _tiny("tiny-48", 48)),
-    "ivf": Recipe(640, 40_000, 5_000, "ivf_sq8", lambda root: "builtin"),
+    "ivf": Recipe(640, 40_000, 5_000, "ivf_sq8", lambda root: "builtin-1"),  # as when they were recorded
     "hnsw": Recipe(64, 34_000, 2_000, "hnsw", _tiny("tiny-64", 64)),
 }
 V1_MODEL = _tiny("test-1", 8)
