@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 from numpy import ndarray
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from indexer.ann.bitmap import Bitmap
 from indexer.ann.rows import Rows, Scored
-from indexer.attributes import SATURATION, TOGETHER, Phrase, Words
+from indexer.attributes import SATURATION, TOGETHER, Phrase, Words, WordTerm
 from indexer.collection.candidates import Found
 from indexer.disk.slots import SlotMap
 from indexer.lru import Lru
@@ -125,11 +125,7 @@ class SnapshotWords:
         )
 
     def _sum(self, words: Words) -> tuple[Int64[ndarray, " m"], Float64[ndarray, " m"]]:
-        shares = [self._share(term.forms, term.share * term.idf) for term in words.terms]
-        rows_M = np.unique(np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in shares)]))
-        total_M = np.zeros(len(rows_M))
-        for rows_E, share_E in shares:
-            total_M[np.searchsorted(rows_M, rows_E)] += share_E
+        rows_M, total_M = _added([self._share(term) for term in words.terms])
         share_M = total_M / max(sum(term.idf for term in words.terms), SMALLEST)
         return rows_M, share_M**TOGETHER
 
@@ -158,7 +154,10 @@ class SnapshotWords:
         rest = np.flatnonzero(~np.isin(found.best.rows_K, rows_M))
         scores_N = np.concatenate([total_M, found.best.scores_K[rest]])
         rows_N = np.concatenate([rows_M, found.best.rows_K[rest]])
-        also = 0 if found.mode == "exact" else len(rows_N) - len(rest)
+        if len(rows_N) > k > 0:  # those that may come, before they are put in order
+            keep_N = scores_N >= np.partition(scores_N, -k)[-k]
+            scores_N, rows_N = scores_N[keep_N], rows_N[keep_N]
+        also = 0 if found.mode == "exact" else len(rows_M)
         return Found(Scored.best_of(scores_N, rows_N, k), found.mode, found.candidates + also)
 
     def _phrase(self, phrase: Phrase) -> tuple[Int64[ndarray, " m"], Float64[ndarray, " m"]]:
@@ -172,19 +171,10 @@ class SnapshotWords:
         there = [count for count in counted if count.count]
         return sorted(there, key=lambda count: (-count.count, str(count.value)))[:most]
 
-    def _share(
-        self, forms: Sequence[str], most: float
-    ) -> tuple[Int64[ndarray, " e"], Float64[ndarray, " e"]]:
+    def _share(self, term: WordTerm) -> tuple[Int64[ndarray, " e"], Float64[ndarray, " e"]]:
         """What one word of a query gives the rows that hold a form of it."""
-        found = [self._occurrences(token) for token in forms]
-        if len(found) == 1:
-            ((rows_E, weight_E),) = found
-        else:
-            rows_E = np.unique(np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in found)]))
-            weight_E = np.zeros(len(rows_E), np.float32)
-            for rows, weights in found:
-                weight_E[np.searchsorted(rows_E, rows)] += weights
-        return rows_E, most * weight_E.astype(np.float64) / (weight_E + SATURATION)
+        rows_E, weight_E = _added([self._occurrences(token) for token in term.forms])
+        return rows_E, term.share * term.idf * weight_E / (weight_E + SATURATION)
 
     def _occurrences(self, token: str) -> tuple[Int64[ndarray, " e"], Float32[ndarray, " e"]]:
         """Live rows, rising, and the weight of the token there."""
@@ -202,3 +192,16 @@ class SnapshotWords:
         here_E = np.flatnonzero((rows_E >= 0) & (rows_E < self._alive.size))
         here_E = here_E[self._alive.has(rows_E[here_E])]
         return rows_E[here_E], here_E
+
+
+def _added(
+    parts: Sequence[tuple[Int64[ndarray, " e"], Float[ndarray, " e"]]],
+) -> tuple[Int64[ndarray, " m"], Float64[ndarray, " m"]]:
+    """All rows of several lists, rising, and the sum of what each has; rows rise in each list too."""
+    if len(parts) == 1:
+        return parts[0][0], parts[0][1].astype(np.float64)
+    rows_M = np.unique(np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in parts)]))
+    total_M = np.zeros(len(rows_M))
+    for rows_E, value_E in parts:
+        total_M[np.searchsorted(rows_M, rows_E)] += value_E
+    return rows_M, total_M
