@@ -103,8 +103,13 @@ def words_of(uri: str, taken_at: float | None, metadata: Metadata) -> dict[str, 
     the file and those of the FOLDERS above it count.
     """
     words: dict[str, list[str]] = {}
+    seen = set[
+        tuple[str, ...]
+    ]()  # a caption that is stored twice, or in English of two countries, counts once
     for field, text in texts_of(uri, taken_at, metadata):
-        if found := tokens(text):
+        found = tokens(text)
+        if found and (field, *found) not in seen:
+            seen.add((field, *found))
             have = words.setdefault(field, [])
             have += [BREAK, *found] if have else found
     return {field: own[:MOST_TOKENS] for field, own in words.items()}

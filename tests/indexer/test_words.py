@@ -84,6 +84,11 @@ def test_only_a_word_at_the_end_may_go_on(text: str, last: str | None) -> None:
     assert parse(text).last == last
 
 
+def test_a_text_that_is_there_twice_counts_once() -> None:
+    told = words_of("upload:1", None, {"caption": "A boat", "captions": {"en": "a boat", "de": "ein Boot"}})
+    assert told == {"caption": ["a", "boat", BREAK, "ein", "boot"]}
+
+
 def test_everything_that_is_written_of_a_picture_is_found_by_its_field() -> None:
     told = words_of(
         "/home/ana/Photos/Norway 2019/fjord/IMG_5195.JPG",
