@@ -27,7 +27,8 @@ from indexer.words import WEIGHTS
 
 SMALLEST = 1e-300  # that can be divided by
 MOST_BYTES = 64 << 20  # of occurrences that are kept
-MOST_FOUND = 32  # queries whose matches a snapshot remembers: values, pages and reasons ask again
+MOST_FOUND_BYTES = 8 << 20  # of a snapshot, of which several are kept: values, pages and reasons ask again
+OVERHEAD = 200  # bytes of what is kept beside its numbers
 MOST_RESEMBLING = 2000  # tokens whose spelling is compared
 MOST_COUNTED = 50  # of those, the most alike ones, whose pictures are counted
 
@@ -54,7 +55,7 @@ class WordIndex:
         self._collection = collection
         self.tables = WordTables(collection)
         self._kept: Lru[str, Postings] = Lru(
-            MOST_BYTES, lambda kept: 100 + kept.slot_E.nbytes + kept.weight_E.nbytes
+            MOST_BYTES, lambda kept: OVERHEAD + kept.slot_E.nbytes + kept.weight_E.nbytes
         )
 
     def postings(self, word: str, slots: int) -> Postings:
@@ -66,9 +67,8 @@ class WordIndex:
                 found = self.tables.postings(connection, word)
             slot_E = np.fromiter((slot for slot, _ in found), np.int64, len(found))
             weight_E = np.fromiter((WEIGHTS[field] for _, field in found), np.float32, len(found))
-            first_E = np.flatnonzero(
-                np.diff(slot_E, prepend=-1)
-            )  # several occurrences in a slot are neighbours
+            # Several occurrences in one slot are neighbours.
+            first_E = np.flatnonzero(np.diff(slot_E, prepend=-1))
             if len(first_E):
                 weight_E = np.add.reduceat(weight_E, first_E)
             kept = Postings(end, slot_E[first_E], weight_E)
@@ -104,10 +104,8 @@ class SnapshotWords:
         self._slots = slots
         self._map = slot_map
         self._alive = alive
-        self._seen: Lru[str, tuple[ndarray, ndarray]] = Lru(
-            MOST_BYTES, lambda seen: 100 + seen[0].nbytes + seen[1].nbytes
-        )
-        self._found: Lru[Words | Phrase, tuple[ndarray, ndarray]] = Lru(MOST_FOUND)
+        self._seen: Lru[str, tuple[ndarray, ndarray]] = Lru(MOST_FOUND_BYTES, _bytes_of)
+        self._found: Lru[Words | Phrase, tuple[ndarray, ndarray]] = Lru(MOST_FOUND_BYTES, _bytes_of)
 
     def values(self, attribute: Words | Phrase, rows_N: Int64[ndarray, " n"]) -> Float64[ndarray, " n"]:
         """Of some live rows; NaN where a picture has none."""
@@ -192,6 +190,10 @@ class SnapshotWords:
         here_E = np.flatnonzero((rows_E >= 0) & (rows_E < self._alive.size))
         here_E = here_E[self._alive.has(rows_E[here_E])]
         return rows_E[here_E], here_E
+
+
+def _bytes_of(pair: tuple[ndarray, ndarray]) -> int:
+    return OVERHEAD + pair[0].nbytes + pair[1].nbytes
 
 
 def _added(

@@ -3,7 +3,9 @@
 import sqlite3
 from pathlib import Path
 
+from indexer.attributes import Words, WordTerm
 from indexer.collection.collection import Collection
+from indexer.collection.word_index import MOST_FOUND_BYTES
 from indexer.tables.words import WordTables
 from indexer.types import Count
 from tests.support.pictures import new_image, unit_vectors
@@ -68,4 +70,16 @@ def test_what_a_reader_has_kept_grows_with_the_collection(tmp_path: Path) -> Non
     collection.add([new_image(2, caption="fox")], unit_vectors(1, DIM))
     assert collection.snapshot().tokens("fox") == [Count("fox", 2)]
     assert early.tokens("fox") == [Count("fox", 1)]
+    collection.close()
+
+
+def test_what_snapshots_remember_of_words_is_bounded_in_bytes(tmp_path: Path) -> None:
+    """A client chooses the words: thousands of them, in any mixture, may not fill the memory."""
+    collection = open_collection(tmp_path)
+    collection.add([new_image(n, caption="fox") for n in range(2000)], unit_vectors(2000, DIM))
+    words = collection.snapshot()._words
+    for n in range(600):  # each match holds 16 bytes a picture: 19 MB in all
+        words.matching(Words((WordTerm(("fox",), 1.0 + n),)))
+    kept = words._found
+    assert 0 < len(kept) * 16 * 2000 <= MOST_FOUND_BYTES
     collection.close()
